@@ -1,0 +1,2 @@
+//! `dawnkey-agent`
+fn main() {}

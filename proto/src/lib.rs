@@ -1,0 +1,25 @@
+//! What agent and key service say to each other.
+//!
+//! The exchange is one [`wire`] call after one full TLS 1.3 handshake ([`tls`]). The request's bytes, the
+//! connection's exporter and the service's key are hashed into the [`binding::Binder`] that the node's evidence
+//! must carry; the key that comes back is sealed to the node's own key ([`seal`]). [`message`] turns wire
+//! messages into types that cannot be half filled, with every length checked.
+//!
+//! This crate knows no report format, file, socket or clock. `docs/protocol.md` gives the same rules byte by byte.
+
+pub mod binding;
+pub mod message;
+pub mod seal;
+pub mod tls;
+
+/// The messages as they travel, generated from `proto/*.proto`.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod wire {
+    tonic::include_proto!("dawnkey.v1");
+}
+
+/// Version of the protocol that this crate speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Largest message, in bytes, that either side reads: a request with its event log and certificates.
+pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
