@@ -145,10 +145,10 @@ pub fn seal_release(
     dek: &Dek,
     token: &ConfirmToken,
 ) -> Result<Sealed, SealError> {
-    let mut clear = Zeroizing::new([0_u8; 64]);
-    clear[..32].copy_from_slice(dek.expose());
-    clear[32..].copy_from_slice(token.expose());
-    seal(RELEASE_INFO, recipient, purpose, clear.as_slice())
+    let mut clear = Zeroizing::new(Vec::with_capacity(Dek::LEN + ConfirmToken::LEN));
+    clear.extend_from_slice(dek.expose());
+    clear.extend_from_slice(token.expose());
+    seal(RELEASE_INFO, recipient, purpose, &clear)
 }
 
 /// Seals a DEK to an operator's key.
