@@ -1,0 +1,198 @@
+//! The real key service: gRPC over one pinned TLS 1.3 connection that is used once.
+
+use crate::config::ServiceConfig;
+use crate::connect::{ConnectError, Link, Target, connect};
+use crate::one_shot::{OneShot, Spent};
+use crate::service::{CallError, KeyService, Session};
+use dawnkey_proto::binding::{Exporter, SpkiDigest};
+use dawnkey_proto::message::{
+    Answer, Confirm, ConfirmAnswer, EvidenceItem, MessageError, printable,
+};
+use dawnkey_proto::tls::{self, Clock, TlsError};
+use dawnkey_proto::wire::key_service_client::KeyServiceClient;
+use dawnkey_proto::{MAX_MESSAGE_BYTES, wire};
+use std::future::Future;
+use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
+use tonic::transport::{Channel, Endpoint as Http2};
+use tonic::{Code, Response, Status};
+use uuid::Uuid;
+
+/// Largest answer that is read: many times the largest of the protocol, a challenge.
+pub const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// Makes connections as configured.
+pub struct Client {
+    target: Target,
+}
+
+impl Client {
+    /// A client of the configured service, known by its configured pin.
+    pub fn new(config: &ServiceConfig) -> Result<Self, TlsError> {
+        let tls = tls::client_config(&config.pin, Clock::Host, None)?;
+        Ok(Self {
+            target: Target {
+                endpoints: config.endpoints.clone(),
+                name: config.name.clone(),
+                tls: Arc::new(tls),
+            },
+        })
+    }
+}
+
+impl KeyService for Client {
+    type Session = Connection;
+
+    async fn connect(&mut self, deadline: Instant) -> Result<Connection, ConnectError> {
+        Connection::over(connect(&self.target, deadline).await?, deadline).await
+    }
+}
+
+/// One connection with its gRPC client.
+pub struct Connection {
+    grpc: KeyServiceClient<Channel>,
+    peer: crate::config::Endpoint,
+    exporter: Exporter,
+    spki: SpkiDigest,
+}
+
+impl Connection {
+    /// Speaks gRPC over a finished connection.
+    async fn over(link: Link, deadline: Instant) -> Result<Self, ConnectError> {
+        let Link {
+            stream,
+            endpoint,
+            exporter,
+            spki,
+        } = link;
+        // Only a name for the `:authority` header; the connector never looks at it.
+        let http2 = Http2::from_static("http://dawnkey.invalid");
+        let channel = http2.connect_with_connector(OneShot::new(stream));
+        let broken = |source| ConnectError::Handshake {
+            endpoint: endpoint.clone(),
+            source,
+        };
+        let channel = match timeout_at(deadline, channel).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Err(broken(std::io::Error::other(error))),
+            Err(_) => return Err(broken(std::io::ErrorKind::TimedOut.into())),
+        };
+        let grpc = KeyServiceClient::new(channel)
+            .max_decoding_message_size(MAX_ANSWER_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self {
+            grpc,
+            peer: endpoint,
+            exporter,
+            spki,
+        })
+    }
+}
+
+impl Session for Connection {
+    fn binding(&self) -> (&Exporter, &SpkiDigest) {
+        (&self.exporter, &self.spki)
+    }
+
+    fn peer(&self) -> String {
+        self.peer.to_string()
+    }
+
+    async fn unlock(
+        &mut self,
+        body: &[u8],
+        evidence: Vec<EvidenceItem>,
+        deadline: Instant,
+    ) -> Result<Answer, CallError> {
+        const CALL: &str = "Unlock";
+        let bytes = body.len() + evidence.iter().map(|e| e.payload.len()).sum::<usize>();
+        // A margin for the fields' tags, lengths and kinds.
+        let limit = MAX_MESSAGE_BYTES - 1024;
+        if bytes > limit {
+            let call = CALL;
+            return Err(CallError::RequestTooLarge { call, bytes, limit });
+        }
+        let request = wire::UnlockRequest {
+            body: body.to_vec(),
+            evidence: evidence
+                .into_iter()
+                .map(|item| wire::Evidence {
+                    kind: item.kind,
+                    payload: item.payload,
+                })
+                .collect(),
+        };
+        answered(CALL, deadline, self.grpc.unlock(request)).await
+    }
+
+    async fn activate(
+        &mut self,
+        challenge: Uuid,
+        proof: &[u8; 32],
+        deadline: Instant,
+    ) -> Result<Answer, CallError> {
+        let request = wire::ActivateRequest {
+            challenge_id: challenge.as_bytes().to_vec(),
+            proof: proof.to_vec(),
+        };
+        answered("Activate", deadline, self.grpc.activate(request)).await
+    }
+
+    async fn confirm(
+        &mut self,
+        confirm: Confirm,
+        deadline: Instant,
+    ) -> Result<ConfirmAnswer, CallError> {
+        let request = wire::ConfirmRequest::from(confirm);
+        answered("Confirm", deadline, self.grpc.confirm(request)).await
+    }
+}
+
+/// Waits for an answer until the deadline and turns it into its type.
+async fn answered<W, T>(
+    call: &'static str,
+    deadline: Instant,
+    answer: impl Future<Output = Result<Response<W>, Status>>,
+) -> Result<T, CallError>
+where
+    T: TryFrom<W, Error = MessageError>,
+{
+    let began = Instant::now();
+    match timeout_at(deadline, answer).await {
+        Ok(Ok(response)) => {
+            T::try_from(response.into_inner()).map_err(|source| CallError::Message { call, source })
+        }
+        Ok(Err(status)) => Err(failed(call, &status)),
+        Err(_) => {
+            let waited = began.elapsed();
+            Err(CallError::TimedOut { call, waited })
+        }
+    }
+}
+
+/// Names what a gRPC status means. One with a source was made here, out of what befell the connection.
+fn failed(call: &'static str, status: &Status) -> CallError {
+    let detail = printable(status.message());
+    let code = format!("{:?}", status.code());
+    if let Some(mut cause) = std::error::Error::source(status) {
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let detail = printable(&if cause.is::<Spent>() {
+            Spent.to_string()
+        } else {
+            format!("{detail}: {cause}")
+        });
+        return CallError::Closed { call, detail };
+    }
+    match status.code() {
+        Code::OutOfRange => CallError::TooLarge {
+            call,
+            limit: MAX_ANSWER_BYTES,
+        },
+        Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled => {
+            CallError::Unavailable { call, code, detail }
+        }
+        _ => CallError::Status { call, code, detail },
+    }
+}

@@ -1,0 +1,380 @@
+//! Configuration: one TOML file of the measured image, read once and passed on as a value.
+//!
+//! Every trust root comes from this file, none has a default, and a field that is not known is an error: a
+//! misspelt pin must not be a missing pin. `docs/agent.md` lists the fields.
+
+mod reader;
+
+use dawnkey_proto::binding::SpkiDigest;
+use dawnkey_proto::tls::Pin;
+use reader::Section;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Largest configuration file and CA file, in bytes.
+const MAX_FILE: u64 = 256 << 10;
+/// Most endpoints of one service.
+const MAX_ENDPOINTS: usize = 16;
+/// Longest name that the kernel gives a mapped device.
+const MAX_NAME: usize = 127;
+
+/// Why a configuration was refused. Each text names the file, the key and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file, or the CA file it names, could not be read.
+    #[error("read {}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is larger than any that makes sense.
+    #[error("read {}: larger than {MAX_FILE} bytes", file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Not TOML.
+    #[error("parse {}: {detail}", file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// Where and why.
+        detail: String,
+    },
+    /// A field that no version of the agent knows.
+    #[error("{}: unknown field `{key}`; known here: {known}", file.display())]
+    UnknownField {
+        /// The file.
+        file: PathBuf,
+        /// The field with its section.
+        key: String,
+        /// The section's fields.
+        known: String,
+    },
+    /// A required field is absent.
+    #[error("{}: field `{key}` is missing; it takes {right}", file.display())]
+    MissingField {
+        /// The file.
+        file: PathBuf,
+        /// The field with its section.
+        key: String,
+        /// What it takes.
+        right: &'static str,
+    },
+    /// A field has a value that cannot be used.
+    #[error("{}: `{key}` is {found}; it takes {right}", file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// The field with its section.
+        key: String,
+        /// What was found.
+        found: String,
+        /// What it takes.
+        right: &'static str,
+    },
+    /// Nothing says how the service is known.
+    #[error("{}: the service has no pin; give exactly one of `service.ca_file` and `service.spki_sha256`", file.display())]
+    PinMissing {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Two pins: it would be a guess which of them counts.
+    #[error("{}: the service has two pins; give exactly one of `service.ca_file` and `service.spki_sha256`", file.display())]
+    PinTwice {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Where the key service may listen: a host name or address, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Name or address, an IPv6 address without its brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl std::str::FromStr for Endpoint {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (host, port) = text.rsplit_once(':').ok_or(())?;
+        let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = match bracketed {
+            Some(v6) => v6
+                .parse::<std::net::Ipv6Addr>()
+                .map_err(|_| ())?
+                .to_string(),
+            None => ServerName::try_from(host)
+                .map_err(|_| ())?
+                .to_str()
+                .into_owned(),
+        };
+        if bracketed.is_none() && host.contains(':') {
+            return Err(());
+        }
+        let port = port.parse().ok().filter(|p| *p != 0).ok_or(())?;
+        Ok(Self { host, port })
+    }
+}
+
+/// How long the network may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// All attempts to get a verdict together; and again all attempts to confirm.
+    pub budget: Duration,
+    /// One connection with its handshake, and each call over it.
+    pub attempt: Duration,
+}
+
+/// The key service: where it may be and how it is known.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// Where to try, in order of preference.
+    pub endpoints: Vec<Endpoint>,
+    /// The name in its certificate.
+    pub name: ServerName<'static>,
+    /// How it is known.
+    pub pin: Pin,
+    /// How long to wait.
+    pub pace: Pace,
+}
+
+/// The TPM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmConfig {
+    /// `device:PATH` or `swtpm:OPTIONS`.
+    pub tcti: String,
+    /// The firmware's event log as the kernel gives it.
+    pub event_log: PathBuf,
+}
+
+/// Per-sector integrity of a volume that is made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Integrity {
+    /// HMAC-SHA256 over dm-integrity.
+    HmacSha256,
+    /// None, by explicit choice.
+    None,
+}
+
+/// The volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeConfig {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name under `/dev/mapper`.
+    pub name: String,
+    /// The one disk that may be formatted on a provisioning grant; absent: never format.
+    pub device: Option<PathBuf>,
+    /// Integrity of the volume.
+    pub integrity: Integrity,
+    /// Whether an ext4 filesystem is made after the first format.
+    pub make_ext4: bool,
+}
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The node's name, a hint for people.
+    pub node_name: String,
+    /// The key service.
+    pub service: ServiceConfig,
+    /// The TPM.
+    pub tpm: TpmConfig,
+    /// The volume.
+    pub volume: VolumeConfig,
+}
+
+impl Config {
+    /// Reads a file and what it refers to; paths in it that are not absolute are relative to its directory.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = String::from_utf8(read(file)?).map_err(|e| ConfigError::Syntax {
+            file: file.into(),
+            detail: e.to_string(),
+        })?;
+        Self::parse(&text, file)
+    }
+
+    /// Reads the text of `file`.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let table = text
+            .parse::<toml::Table>()
+            .map_err(|e| ConfigError::Syntax {
+                file: file.into(),
+                detail: e.to_string().trim_end().to_owned(),
+            })?;
+        let mut root = Section::root(file, table);
+        let config = Self {
+            node_name: root.parsed("node_name", "1 to 64 printable characters", node_name)?,
+            service: service(root.section("service", "a section")?, file)?,
+            tpm: tpm(root.optional_section("tpm")?)?,
+            volume: volume(root.section("volume", "a section")?)?,
+        };
+        root.end()?;
+        Ok(config)
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, ConfigError> {
+    let failed = |source| ConfigError::Read {
+        file: file.into(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|f| f.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(ConfigError::TooLarge { file: file.into() });
+    }
+    Ok(bytes)
+}
+
+fn node_name(text: &str) -> Option<String> {
+    let fits = (1..=64).contains(&text.len()) && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned())
+}
+
+fn service(mut section: Section<'_>, file: &Path) -> Result<ServiceConfig, ConfigError> {
+    const ENDPOINTS: &str = "1 to 16 texts HOST:PORT, an IPv6 address in brackets";
+    const SECONDS: &str = "a whole number of seconds from 1 to 86400";
+    let endpoints = section
+        .texts("endpoints", ENDPOINTS)?
+        .iter()
+        .map(|text| {
+            text.parse()
+                .map_err(|()| section.invalid("endpoints", text, ENDPOINTS))
+        })
+        .collect::<Result<Vec<Endpoint>, _>>()?;
+    if endpoints.is_empty() || endpoints.len() > MAX_ENDPOINTS {
+        let found = format!("{} endpoints", endpoints.len());
+        return Err(section.invalid("endpoints", &found, ENDPOINTS));
+    }
+    let name = section.parsed("name", "the name in the service's certificate", |text| {
+        ServerName::try_from(text.to_owned()).ok()
+    })?;
+    let pin = pin(&mut section, file)?;
+    let pace = Pace {
+        budget: section.seconds("budget_seconds", 60, SECONDS)?,
+        attempt: section.seconds("attempt_seconds", 10, SECONDS)?,
+    };
+    if pace.attempt > pace.budget {
+        let found = format!("{} s", pace.attempt.as_secs());
+        return Err(section.invalid("attempt_seconds", &found, "no more than budget_seconds"));
+    }
+    section.end()?;
+    Ok(ServiceConfig {
+        endpoints,
+        name,
+        pin,
+        pace,
+    })
+}
+
+fn pin(section: &mut Section<'_>, file: &Path) -> Result<Pin, ConfigError> {
+    const SPKI: &str =
+        "64 hexadecimal digits, the SHA-256 of the service key's SubjectPublicKeyInfo";
+    let ca = section.optional("ca_file", "a path", |text| Some(PathBuf::from(text)))?;
+    let spki = section.optional("spki_sha256", SPKI, digest)?;
+    match (ca, spki) {
+        (None, None) => Err(ConfigError::PinMissing { file: file.into() }),
+        (Some(_), Some(_)) => Err(ConfigError::PinTwice { file: file.into() }),
+        (None, Some(digest)) => Ok(Pin::Spki(SpkiDigest(digest))),
+        (Some(path), None) => {
+            let path = file.parent().unwrap_or(Path::new("")).join(path);
+            let found = CertificateDer::pem_slice_iter(&read(&path)?)
+                .collect::<Result<Vec<_>, _>>()
+                .unwrap_or_default();
+            if found.is_empty() {
+                let found = format!("{} without a certificate", path.display());
+                let right = "a PEM file with one or more CA certificates";
+                return Err(section.invalid("ca_file", &found, right));
+            }
+            Ok(Pin::Ca(found))
+        }
+    }
+}
+
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+fn tpm(mut section: Section<'_>) -> Result<TpmConfig, ConfigError> {
+    let tcti = section.optional("tcti", "`device:PATH` or `swtpm:OPTIONS`", |text| {
+        let (kind, rest) = text.split_once(':')?;
+        (matches!(kind, "device" | "swtpm") && !rest.is_empty()).then(|| text.to_owned())
+    })?;
+    let event_log = section.optional("event_log", "an absolute path", absolute)?;
+    section.end()?;
+    Ok(TpmConfig {
+        tcti: tcti.unwrap_or_else(|| "device:/dev/tpmrm0".into()),
+        event_log: event_log
+            .unwrap_or_else(|| "/sys/kernel/security/tpm0/binary_bios_measurements".into()),
+    })
+}
+
+fn absolute(text: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(text);
+    path.is_absolute().then_some(path)
+}
+
+fn volume(mut section: Section<'_>) -> Result<VolumeConfig, ConfigError> {
+    const NAME: &str = "1 to 127 of the characters a-z A-Z 0-9 . _ -";
+    let id = section.parsed("id", "the volume's UUID, not the nil one", |text| {
+        Uuid::parse_str(text).ok().filter(|id| !id.is_nil())
+    })?;
+    let name = section.parsed("name", NAME, mapped_name)?;
+    let device = section.optional("device", "an absolute path", absolute)?;
+    let integrity = section.optional(
+        "integrity",
+        "\"hmac-sha256\" or \"none\"",
+        |text| match text {
+            "hmac-sha256" => Some(Integrity::HmacSha256),
+            "none" => Some(Integrity::None),
+            _ => None,
+        },
+    )?;
+    let filesystem = section.optional("filesystem", "\"ext4\"", |text| {
+        (text == "ext4").then_some(())
+    })?;
+    section.end()?;
+    Ok(VolumeConfig {
+        id,
+        name,
+        device,
+        integrity: integrity.unwrap_or(Integrity::HmacSha256),
+        make_ext4: filesystem.is_some(),
+    })
+}
+
+fn mapped_name(text: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let fits = (1..=MAX_NAME).contains(&text.len()) && text.chars().all(allowed);
+    (fits && !matches!(text, "." | ".." | "control")).then(|| text.to_owned())
+}

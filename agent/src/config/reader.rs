@@ -1,0 +1,157 @@
+//! Takes typed fields out of a TOML table; what is left over at the end was not known.
+
+use super::ConfigError;
+use std::path::Path;
+use std::time::Duration;
+use toml::{Table, Value};
+
+/// One table of the file, from which known fields are taken one after the other.
+pub(super) struct Section<'a> {
+    file: &'a Path,
+    /// With its dot, `service.`; empty for the file's top.
+    prefix: String,
+    table: Table,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    /// The top of the file.
+    pub(super) fn root(file: &'a Path, table: Table) -> Self {
+        Self {
+            file,
+            prefix: String::new(),
+            table,
+            known: Vec::new(),
+        }
+    }
+
+    /// A section that must be there.
+    pub(super) fn section(
+        &mut self,
+        key: &'static str,
+        right: &'static str,
+    ) -> Result<Self, ConfigError> {
+        match self.take(key) {
+            Some(value) => self.nested(key, value),
+            None => Err(self.missing(key, right)),
+        }
+    }
+
+    /// A section that may be absent and is empty then.
+    pub(super) fn optional_section(&mut self, key: &'static str) -> Result<Self, ConfigError> {
+        let value = self.take(key).unwrap_or_else(|| Table::new().into());
+        self.nested(key, value)
+    }
+
+    fn nested(&self, key: &'static str, value: Value) -> Result<Self, ConfigError> {
+        let Value::Table(table) = value else {
+            return Err(self.invalid(key, value.type_str(), "a section"));
+        };
+        Ok(Self {
+            file: self.file,
+            prefix: format!("{}{key}.", self.prefix),
+            table,
+            known: Vec::new(),
+        })
+    }
+
+    /// A text that must be there and that `parse` understands.
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        right: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        self.optional(key, right, parse)?
+            .ok_or_else(|| self.missing(key, right))
+    }
+
+    /// A text that may be absent.
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &'static str,
+        right: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => match parse(&text) {
+                Some(value) => Ok(Some(value)),
+                None => Err(self.invalid(key, &text, right)),
+            },
+            Some(other) => Err(self.invalid(key, other.type_str(), right)),
+        }
+    }
+
+    /// A list of texts that must be there.
+    pub(super) fn texts(
+        &mut self,
+        key: &'static str,
+        right: &'static str,
+    ) -> Result<Vec<String>, ConfigError> {
+        match self.take(key) {
+            None => Err(self.missing(key, right)),
+            Some(Value::Array(items)) => items
+                .into_iter()
+                .map(|item| match item {
+                    Value::String(text) => Ok(text),
+                    other => Err(self.invalid(key, other.type_str(), right)),
+                })
+                .collect(),
+            Some(other) => Err(self.invalid(key, other.type_str(), right)),
+        }
+    }
+
+    /// A time of 1 second to one day; `default` seconds when absent.
+    pub(super) fn seconds(
+        &mut self,
+        key: &'static str,
+        default: u64,
+        right: &'static str,
+    ) -> Result<Duration, ConfigError> {
+        let seconds = match self.take(key) {
+            None => default,
+            Some(Value::Integer(given)) => match u64::try_from(given) {
+                Ok(seconds @ 1..=86_400) => seconds,
+                _ => return Err(self.invalid(key, &given.to_string(), right)),
+            },
+            Some(other) => return Err(self.invalid(key, other.type_str(), right)),
+        };
+        Ok(Duration::from_secs(seconds))
+    }
+
+    /// Every field has been taken; one that is left is not known.
+    pub(super) fn end(self) -> Result<(), ConfigError> {
+        match self.table.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(ConfigError::UnknownField {
+                file: self.file.into(),
+                key: format!("{}{key}", self.prefix),
+                known: self.known.join(", "),
+            }),
+        }
+    }
+
+    /// An error about a field's value.
+    pub(super) fn invalid(&self, key: &str, found: &str, right: &'static str) -> ConfigError {
+        ConfigError::Invalid {
+            file: self.file.into(),
+            key: format!("{}{key}", self.prefix),
+            found: format!("{found:?}"),
+            right,
+        }
+    }
+
+    fn missing(&self, key: &str, right: &'static str) -> ConfigError {
+        ConfigError::MissingField {
+            file: self.file.into(),
+            key: format!("{}{key}", self.prefix),
+            right,
+        }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.table.remove(key)
+    }
+}

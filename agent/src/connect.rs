@@ -1,0 +1,238 @@
+//! One connection: TCP and a full TLS 1.3 handshake with the pinned service, before a deadline.
+
+use crate::config::Endpoint;
+use dawnkey_proto::binding::{Exporter, Role, SpkiDigest};
+use dawnkey_proto::tls;
+use rustls::{AlertDescription, ClientConfig, Error as Rustls};
+use rustls_pki_types::ServerName;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// How long an endpoint has the field for itself before the next is tried beside it.
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Why no connection was made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nothing listens, the name does not resolve, or the network does not reach it.
+    #[error("connect to {endpoint}: {source}")]
+    Unreachable {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// TCP did not connect in time.
+    #[error("connect to {endpoint}: no TCP connection within {} ms", waited.as_millis())]
+    TcpTimeout {
+        /// Where.
+        endpoint: Endpoint,
+        /// How long.
+        waited: Duration,
+    },
+    /// TCP is connected, but the TLS handshake did not end in time.
+    #[error("TLS with {endpoint}: connected, but no handshake within {} ms", waited.as_millis())]
+    TlsTimeout {
+        /// Where.
+        endpoint: Endpoint,
+        /// How long.
+        waited: Duration,
+    },
+    /// The other end closed or broke off the handshake, or does not speak TLS.
+    #[error("TLS with {endpoint}: handshake broken off: {source}")]
+    Handshake {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The other end is not the pinned service.
+    #[error("TLS with {endpoint}: not the pinned key service: {detail}")]
+    NotPinned {
+        /// Where.
+        endpoint: Endpoint,
+        /// What is wrong with its certificate.
+        detail: String,
+    },
+    /// The other end does not speak TLS 1.3 with our parameters.
+    #[error("TLS with {endpoint}: it does not speak TLS 1.3 as required: {detail}")]
+    NoTls13 {
+        /// Where.
+        endpoint: Endpoint,
+        /// What it said.
+        detail: String,
+    },
+    /// The pinned service does not speak gRPC here.
+    #[error(
+        "TLS with {endpoint}: the service did not agree on HTTP/2; is this its unlock address?"
+    )]
+    NoHttp2 {
+        /// Where.
+        endpoint: Endpoint,
+    },
+    /// The connection stands, but its keys cannot be had.
+    #[error("TLS with {endpoint}: {source}")]
+    Tls {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why.
+        source: tls::TlsError,
+    },
+}
+
+impl ConnectError {
+    /// Whether waiting may help. The wrong server stays the wrong server.
+    #[must_use]
+    pub const fn is_transport(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::TcpTimeout { .. }
+                | Self::TlsTimeout { .. }
+                | Self::Handshake { .. }
+        )
+    }
+}
+
+/// Where and how to connect.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Candidates in order of preference.
+    pub endpoints: Vec<Endpoint>,
+    /// The name in the service's certificate.
+    pub name: ServerName<'static>,
+    /// TLS settings with the pin.
+    pub tls: Arc<ClientConfig>,
+}
+
+/// A finished, pinned connection.
+#[derive(Debug)]
+pub struct Link {
+    /// The stream.
+    pub stream: TlsStream<TcpStream>,
+    /// The other end.
+    pub endpoint: Endpoint,
+    /// The connection's own keying material.
+    pub exporter: Exporter,
+    /// The service's key.
+    pub spki: SpkiDigest,
+}
+
+/// Connects to the endpoint that first finishes a handshake; each begins 250 ms after the one before it, or at
+/// once when that one has failed.
+///
+/// When all fail, an error that waiting may mend wins over one that it cannot: only when every endpoint is the
+/// wrong one is the attempt hopeless.
+pub async fn connect(target: &Target, deadline: Instant) -> Result<Link, ConnectError> {
+    let mut waiting = target.endpoints.iter().cloned();
+    let mut running = JoinSet::new();
+    let mut kept: Option<ConnectError> = None;
+    loop {
+        let next = waiting.next();
+        let more = next.is_some();
+        if let Some(endpoint) = next {
+            running.spawn(handshake(target.clone(), endpoint, deadline));
+        }
+        let ended = if more {
+            timeout(STAGGER, running.join_next()).await.ok().flatten()
+        } else {
+            match running.join_next().await {
+                Some(ended) => Some(ended),
+                None => return Err(kept.unwrap_or_else(|| no_endpoint(target))),
+            }
+        };
+        match ended {
+            Some(Ok(Ok(link))) => return Ok(link),
+            Some(Ok(Err(error))) if kept.as_ref().is_none_or(|w| !w.is_transport()) => {
+                kept = Some(error);
+            }
+            // A later error of the same weight, a task that was torn down, or the stagger's end.
+            _ => {}
+        }
+    }
+}
+
+fn no_endpoint(target: &Target) -> ConnectError {
+    ConnectError::Unreachable {
+        endpoint: target.endpoints.first().cloned().unwrap_or(Endpoint {
+            host: "none".into(),
+            port: 0,
+        }),
+        source: std::io::Error::other("no endpoint could be tried"),
+    }
+}
+
+async fn handshake(
+    target: Target,
+    endpoint: Endpoint,
+    deadline: Instant,
+) -> Result<Link, ConnectError> {
+    let began = Instant::now();
+    let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
+    let tcp = match timeout_at(deadline, tcp).await {
+        Ok(Ok(tcp)) => tcp,
+        Ok(Err(source)) => return Err(ConnectError::Unreachable { endpoint, source }),
+        Err(_) => {
+            let waited = began.elapsed();
+            return Err(ConnectError::TcpTimeout { endpoint, waited });
+        }
+    };
+    // Without it the small messages of the exchange may wait for acknowledgements; the exchange works either way.
+    let _ = tcp.set_nodelay(true);
+    let tls = TlsConnector::from(target.tls).connect(target.name, tcp);
+    match timeout_at(deadline, tls).await {
+        Ok(Ok(stream)) => finished(stream, endpoint),
+        Ok(Err(source)) => Err(broken(source, endpoint)),
+        Err(_) => {
+            let waited = began.elapsed();
+            Err(ConnectError::TlsTimeout { endpoint, waited })
+        }
+    }
+}
+
+fn finished(stream: TlsStream<TcpStream>, endpoint: Endpoint) -> Result<Link, ConnectError> {
+    let (_, connection) = stream.get_ref();
+    if connection.alpn_protocol() != Some(b"h2".as_slice()) {
+        return Err(ConnectError::NoHttp2 { endpoint });
+    }
+    let keys = tls::exporter(connection, Role::Node)
+        .and_then(|exporter| Ok((exporter, tls::peer_spki(connection)?)));
+    match keys {
+        Ok((exporter, spki)) => Ok(Link {
+            stream,
+            endpoint,
+            exporter,
+            spki,
+        }),
+        Err(source) => Err(ConnectError::Tls { endpoint, source }),
+    }
+}
+
+/// Names what went wrong in a handshake.
+fn broken(source: std::io::Error, endpoint: Endpoint) -> ConnectError {
+    let cause = source.get_ref().and_then(|e| e.downcast_ref::<Rustls>());
+    let detail = cause.map(ToString::to_string).unwrap_or_default();
+    match cause {
+        Some(Rustls::InvalidCertificate(_) | Rustls::NoCertificatesPresented) => {
+            ConnectError::NotPinned { endpoint, detail }
+        }
+        Some(
+            Rustls::PeerIncompatible(_)
+            | Rustls::AlertReceived(
+                AlertDescription::ProtocolVersion
+                | AlertDescription::HandshakeFailure
+                | AlertDescription::InsufficientSecurity,
+            ),
+        ) => ConnectError::NoTls13 { endpoint, detail },
+        Some(
+            Rustls::NoApplicationProtocol
+            | Rustls::AlertReceived(AlertDescription::NoApplicationProtocol),
+        ) => ConnectError::NoHttp2 { endpoint },
+        _ => ConnectError::Handshake { endpoint, source },
+    }
+}

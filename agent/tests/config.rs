@@ -1,0 +1,291 @@
+//! What a configuration may not be. Every refusal is told apart by its variant.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use dawnkey_agent::config::{Config, ConfigError, Endpoint, Integrity};
+use dawnkey_proto::binding::SpkiDigest;
+use dawnkey_proto::tls::Pin;
+use std::path::Path;
+use std::time::Duration;
+
+const SPKI: &str =
+    "spki_sha256 = \"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"";
+const FILE: &str = "/etc/dawnkey/agent.toml";
+
+fn good() -> String {
+    format!(
+        r#"
+node_name = "node-1"
+[service]
+endpoints = ["10.0.2.100:8443", "[fd00::1]:8443", "keys.example:443"]
+name = "keyservice.dawnkey.internal"
+{SPKI}
+budget_seconds = 30
+attempt_seconds = 5
+[tpm]
+tcti = "swtpm:host=127.0.0.1,port=2321"
+event_log = "/log"
+[volume]
+id = "5b1d1f0e-33b6-4d6e-8f2a-000000000001"
+name = "state"
+device = "/dev/vdb"
+integrity = "none"
+filesystem = "ext4"
+"#
+    )
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new(FILE))
+}
+
+fn changed(from: &str, to: &str) -> ConfigError {
+    let text = good();
+    assert!(text.contains(from), "{from} is not in the good file");
+    parse(&text.replace(from, to)).expect_err("the change must be refused")
+}
+
+fn invalid_key(error: ConfigError) -> String {
+    match error {
+        ConfigError::Invalid { key, .. } => key,
+        other => panic!("expected an invalid value, got {other}"),
+    }
+}
+
+#[test]
+fn reads_every_field() {
+    let config = parse(&good()).unwrap();
+    assert_eq!(config.node_name, "node-1");
+    let endpoints: Vec<_> = config
+        .service
+        .endpoints
+        .iter()
+        .map(Endpoint::to_string)
+        .collect();
+    assert_eq!(
+        endpoints,
+        ["10.0.2.100:8443", "[fd00::1]:8443", "keys.example:443"]
+    );
+    assert_eq!(config.service.name.to_str(), "keyservice.dawnkey.internal");
+    let Pin::Spki(SpkiDigest(digest)) = config.service.pin else {
+        panic!("not an SPKI pin")
+    };
+    assert_eq!(digest[..3], [0x00, 0x11, 0x22]);
+    assert_eq!(config.service.pace.budget, Duration::from_secs(30));
+    assert_eq!(config.service.pace.attempt, Duration::from_secs(5));
+    assert_eq!(config.tpm.tcti, "swtpm:host=127.0.0.1,port=2321");
+    assert_eq!(config.tpm.event_log, Path::new("/log"));
+    assert_eq!(config.volume.id.as_u128() & 0xff, 1);
+    assert_eq!(config.volume.name, "state");
+    assert_eq!(config.volume.device.as_deref(), Some(Path::new("/dev/vdb")));
+    assert_eq!(config.volume.integrity, Integrity::None);
+    assert!(config.volume.make_ext4);
+}
+
+#[test]
+fn absent_options_take_the_safe_value() {
+    let text = good()
+        .replace("device = \"/dev/vdb\"", "")
+        .replace("integrity = \"none\"", "")
+        .replace("filesystem = \"ext4\"", "");
+    let (head, tail) = text.split_once("[tpm]").unwrap();
+    let (_, volume) = tail.split_once("[volume]").unwrap();
+    let config = parse(&format!("{head}[volume]{volume}")).unwrap();
+    assert_eq!(config.volume.device, None);
+    assert_eq!(config.volume.integrity, Integrity::HmacSha256);
+    assert!(!config.volume.make_ext4);
+    assert_eq!(config.tpm.tcti, "device:/dev/tpmrm0");
+}
+
+#[test]
+fn refuses_unknown_field_in_every_section() {
+    for (section, key) in [
+        ("node_name", "colour"),
+        ("[service]", "service.colour"),
+        ("[tpm]", "tpm.colour"),
+        ("[volume]", "volume.colour"),
+    ] {
+        let line = "colour = 1\n";
+        let to = if section.starts_with('[') {
+            format!("{section}\n{line}")
+        } else {
+            format!("{line}{section}")
+        };
+        let error = changed(section, &to);
+        let text = error.to_string();
+        let ConfigError::UnknownField { key: found, .. } = error else {
+            panic!("expected an unknown field, got {error}")
+        };
+        assert_eq!(found, key);
+        assert!(text.starts_with("/etc/dawnkey/agent.toml: unknown field"));
+    }
+}
+
+#[test]
+fn refuses_unknown_section() {
+    let error = parse(&format!("{}\n[debug]\n", good())).unwrap_err();
+    assert!(matches!(error, ConfigError::UnknownField { key, .. } if key == "debug"));
+}
+
+#[test]
+fn refuses_missing_field() {
+    for (line, key) in [
+        ("node_name = \"node-1\"", "node_name"),
+        ("name = \"keyservice.dawnkey.internal\"", "service.name"),
+        ("id = \"5b1d1f0e-33b6-4d6e-8f2a-000000000001\"", "volume.id"),
+        ("name = \"state\"", "volume.name"),
+    ] {
+        let error = changed(line, "");
+        assert!(
+            matches!(&error, ConfigError::MissingField { key: k, .. } if k == key),
+            "{key}: {error}"
+        );
+    }
+    assert!(matches!(
+        parse("node_name = \"n\""),
+        Err(ConfigError::MissingField { key, .. }) if key == "service"
+    ));
+}
+
+#[test]
+fn refuses_missing_pin() {
+    let error = changed(SPKI, "");
+    assert!(matches!(error, ConfigError::PinMissing { .. }));
+}
+
+#[test]
+fn refuses_two_pins() {
+    let error = changed(SPKI, &format!("{SPKI}\nca_file = \"ca.pem\""));
+    assert!(matches!(error, ConfigError::PinTwice { .. }));
+}
+
+#[test]
+fn refuses_pin_of_wrong_shape() {
+    for bad in [
+        "",
+        "00",
+        &"zz".repeat(32),
+        &"00".repeat(33),
+        &"é0".repeat(21),
+    ] {
+        let error = changed(SPKI, &format!("spki_sha256 = {bad:?}"));
+        assert_eq!(invalid_key(error), "service.spki_sha256");
+    }
+}
+
+#[test]
+fn refuses_values_out_of_shape_by_their_key() {
+    for (from, to, key) in [
+        ("\"10.0.2.100:8443\"", "\"10.0.2.100\"", "service.endpoints"),
+        (
+            "\"10.0.2.100:8443\"",
+            "\"10.0.2.100:0\"",
+            "service.endpoints",
+        ),
+        ("\"10.0.2.100:8443\"", "\"a b:8443\"", "service.endpoints"),
+        (
+            "\"[fd00::1]:8443\"",
+            "\"fd00::1:8443\"",
+            "service.endpoints",
+        ),
+        ("\"10.0.2.100:8443\"", "8443", "service.endpoints"),
+        ("\"keyservice.dawnkey.internal\"", "\"a b\"", "service.name"),
+        (
+            "budget_seconds = 30",
+            "budget_seconds = 0",
+            "service.budget_seconds",
+        ),
+        (
+            "budget_seconds = 30",
+            "budget_seconds = -1",
+            "service.budget_seconds",
+        ),
+        (
+            "budget_seconds = 30",
+            "budget_seconds = 86401",
+            "service.budget_seconds",
+        ),
+        (
+            "attempt_seconds = 5",
+            "attempt_seconds = 31",
+            "service.attempt_seconds",
+        ),
+        (
+            "attempt_seconds = 5",
+            "attempt_seconds = \"5\"",
+            "service.attempt_seconds",
+        ),
+        (
+            "\"swtpm:host=127.0.0.1,port=2321\"",
+            "\"cmd:sh\"",
+            "tpm.tcti",
+        ),
+        ("\"/log\"", "\"log\"", "tpm.event_log"),
+        (
+            "5b1d1f0e-33b6-4d6e-8f2a-000000000001",
+            "00000000-0000-0000-0000-000000000000",
+            "volume.id",
+        ),
+        ("\"state\"", "\"../state\"", "volume.name"),
+        ("\"state\"", "\"control\"", "volume.name"),
+        ("\"state\"", "\"\"", "volume.name"),
+        ("\"/dev/vdb\"", "\"vdb\"", "volume.device"),
+        ("\"none\"", "\"crc32\"", "volume.integrity"),
+        ("\"ext4\"", "\"xfs\"", "volume.filesystem"),
+        ("\"node-1\"", "\"\"", "node_name"),
+        ("\"node-1\"", "\"a\\u001bb\"", "node_name"),
+    ] {
+        assert_eq!(invalid_key(changed(from, to)), key, "{to}");
+    }
+}
+
+#[test]
+fn refuses_no_and_too_many_endpoints() {
+    let list = "\"10.0.2.100:8443\", \"[fd00::1]:8443\", \"keys.example:443\"";
+    assert_eq!(invalid_key(changed(list, "")), "service.endpoints");
+    let many = "\"h:1\",".repeat(17);
+    assert_eq!(invalid_key(changed(list, &many)), "service.endpoints");
+}
+
+#[test]
+fn refuses_text_that_is_not_toml() {
+    assert!(matches!(
+        parse("node_name"),
+        Err(ConfigError::Syntax { .. })
+    ));
+}
+
+#[test]
+fn refuses_absent_and_oversized_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.toml");
+    assert!(matches!(Config::load(&file), Err(ConfigError::Read { .. })));
+    std::fs::write(&file, vec![b'#'; 300 << 10]).unwrap();
+    assert!(matches!(
+        Config::load(&file),
+        Err(ConfigError::TooLarge { .. })
+    ));
+}
+
+#[test]
+fn reads_the_ca_beside_the_file_and_refuses_one_without_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.toml");
+    std::fs::write(&file, good().replace(SPKI, "ca_file = \"ca.pem\"")).unwrap();
+    assert!(
+        matches!(Config::load(&file), Err(ConfigError::Read { file, .. }) if file.ends_with("ca.pem"))
+    );
+    std::fs::write(dir.path().join("ca.pem"), "no certificate").unwrap();
+    assert_eq!(
+        invalid_key(Config::load(&file).unwrap_err()),
+        "service.ca_file"
+    );
+    let ca = rcgen::generate_simple_self_signed(vec!["ca".into()]).unwrap();
+    std::fs::write(dir.path().join("ca.pem"), ca.cert.pem()).unwrap();
+    let config = Config::load(&file).unwrap();
+    assert!(matches!(config.service.pin, Pin::Ca(certificates) if certificates.len() == 1));
+}
