@@ -1,0 +1,122 @@
+//! The admin interface of a key service: one TLS connection with both sides known, calls with deadlines,
+//! and every failure sorted into "cannot reach", "do not trust" and "refused".
+
+mod connect;
+mod watch;
+
+use crate::outcome::{Exit, Failure, chain};
+use crate::profile::Profile;
+use dawnkey_proto::message::printable;
+use dawnkey_proto::wire::admin_client::AdminClient;
+use std::error::Error;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+/// A connection to the admin interface.
+pub(crate) struct Admin {
+    runtime: Runtime,
+    client: AdminClient<Channel>,
+    watched: watch::Seen,
+    endpoint: String,
+    deadline: Duration,
+}
+
+impl Admin {
+    /// Connects and proves both sides to each other.
+    pub(crate) fn connect(profile: Profile) -> Result<Self, Failure> {
+        let endpoint = profile.endpoint.clone();
+        let deadline = profile.call;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| {
+                Failure::local(
+                    format!("start the network runtime: {e}"),
+                    "this process",
+                    "free file descriptors",
+                )
+            })?;
+        let (channel, watched) = runtime.block_on(connect::channel(profile))?;
+        let client =
+            AdminClient::new(channel).max_decoding_message_size(dawnkey_proto::MAX_MESSAGE_BYTES);
+        Ok(Self {
+            runtime,
+            client,
+            watched,
+            endpoint,
+            deadline,
+        })
+    }
+
+    /// Makes one call. `what` says what it is for, `subject` what it is about.
+    pub(crate) fn call<T>(
+        &mut self,
+        what: &str,
+        subject: &str,
+        call: impl AsyncFnOnce(&mut AdminClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        let client = &mut self.client;
+        let deadline = self.deadline;
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(deadline, call(client)).await });
+        match answer {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(self.failed(what, subject, &status)),
+            Err(_) => Err(Failure::new(
+                Exit::Unreachable,
+                format!("{what}: no answer within {} s", deadline.as_secs()),
+                &self.endpoint,
+                "a key service that answers, or a larger call_seconds in the profile",
+            )),
+        }
+    }
+
+    fn failed(&self, what: &str, subject: &str, status: &Status) -> Failure {
+        if let Some(tls) = self.watched.tls_error() {
+            return connect::distrust(&tls, what, &self.endpoint);
+        }
+        // The service's own answers have no local cause.
+        if let Some(cause) = status.source() {
+            return Failure::new(
+                Exit::Unreachable,
+                format!("{what}: the connection broke: {}", chain(cause)),
+                &self.endpoint,
+                "the admin interface of a running key service",
+            );
+        }
+        let text = printable(status.message());
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Failure::new(
+                Exit::Unreachable,
+                format!("{what}: the service cannot serve now: {text}"),
+                &self.endpoint,
+                "a key service with its store and KEK at hand; try again",
+            ),
+            code => Failure::new(
+                Exit::Refused,
+                format!("{what}: {text}"),
+                subject,
+                remedy(code),
+            ),
+        }
+    }
+}
+
+/// What would make a refused call pass, as far as the code tells.
+fn remedy(code: Code) -> &'static str {
+    match code {
+        Code::NotFound => "an id that `dawnkey volume list` or `dawnkey instance list` shows",
+        Code::AlreadyExists => "an id that is not in use; leave --id out to have one made",
+        Code::InvalidArgument => "arguments as `dawnkey help` describes them",
+        Code::FailedPrecondition => "a record in a state that allows it; see `dawnkey volume show`",
+        Code::PermissionDenied | Code::Unauthenticated => {
+            "an admin certificate that the service's admin_ca issued"
+        }
+        Code::Unimplemented => "a key service of the same version as this tool",
+        Code::Aborted | Code::ResourceExhausted => "trying again",
+        _ => "see the key service's log",
+    }
+}

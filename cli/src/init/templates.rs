@@ -1,0 +1,206 @@
+//! The configuration files of `dawnkey init`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use uuid::Uuid;
+
+/// What the files have in common.
+pub(super) struct Names<'a> {
+    /// The new service's id.
+    pub(super) service_id: Uuid,
+    /// First name in the service's certificate.
+    pub(super) name: &'a str,
+    /// Address for nodes.
+    pub(super) unlock: SocketAddr,
+    /// Address for operators.
+    pub(super) admin: SocketAddr,
+    /// Address for health and metrics.
+    pub(super) metrics: SocketAddr,
+    /// Salt of the key derivation; not a secret, but lost with it are all keys.
+    pub(super) salt: [u8; 32],
+}
+
+impl Names<'_> {
+    /// `keyservice.toml`.
+    pub(super) fn keyservice(&self) -> String {
+        format!(
+            r#"# Key service. Paths are relative to this file.
+service_id = "{id}"
+
+[listen]
+unlock = "{unlock}"    # nodes: attested TLS
+admin = "{admin}"     # operators: TLS with a certificate of admin_ca
+metrics = "{metrics}"   # health and Prometheus metrics, plain HTTP
+
+[tls]
+certificate = "server.pem"
+key = "server.key"
+admin_ca = "admin-ca.pem"
+
+[store]
+path = "dawnkey.redb"
+
+# Every volume's key is derived from the master secret and this salt. Keep a copy of both: without them all data is lost.
+[kek.cluster]
+salt = "{salt}"
+master_secret = "fd"              # or "credential:NAME", a file NAME in $CREDENTIALS_DIRECTORY
+
+[policy]
+file = "policy.toml"
+
+[audit]
+file = "audit.log"
+"#,
+            id = self.service_id,
+            unlock = self.unlock,
+            admin = self.admin,
+            metrics = self.metrics,
+            salt = hex::encode(self.salt),
+        )
+    }
+
+    /// `policy.toml`: complete but for the image and the roots.
+    pub(super) fn policy(&self) -> String {
+        r#"# Who gets which key. Check with `dawnkey policy lint policy.toml`, test with `dawnkey policy explain`.
+version = 1
+
+[roots]
+tpm_ek = []                       # PEM files with the CAs of the TPMs' endorsement keys
+
+# `dawnkey measure uki IMAGE --json > image.json` and
+# `dawnkey policy add-image policy.toml --name NAME --from image.json --volume-policy state` write these:
+#
+# [[image]]
+# name = "node-2026-11"
+# valid_until = "2027-11-01T00:00:00Z"    # optional
+# [image.pcrs.sha256]
+# 4 = "…"                         # boot loader or unified kernel image
+# 11 = "…"                        # its sections
+# 12 = "…"                        # kernel arguments from outside the image
+
+[volume-policy.state]
+trust_class = "hypervisor"        # a vTPM: the hypervisor is trusted
+images = []                       # names of images that may open these volumes
+pcrs_pre_cap = [15]               # must be all zero: nothing has asked before in this boot
+enrol = "endorsed"                # TPM keys enrol by their endorsement certificate; "never": not at all
+rollback = "refuse"               # an older header than the last confirmed: "refuse" or "warn"
+"#
+        .to_owned()
+    }
+
+    /// `admin.toml`.
+    pub(super) fn admin(&self) -> String {
+        format!(
+            r#"# Profile of `dawnkey`. Paths are relative to this file.
+endpoint = "{endpoint}"
+name = "{name}"
+ca = "ca.pem"
+certificate = "admin.pem"
+key = "admin.key"
+"#,
+            endpoint = self.endpoint(self.admin),
+            name = self.name,
+        )
+    }
+
+    /// `agent.toml.example`.
+    pub(super) fn agent(&self) -> String {
+        format!(
+            r#"# /etc/dawnkey/agent.toml of a node. It must be part of the measured image.
+node_name = "node-1"
+
+[service]
+endpoints = ["{endpoint}"]
+name = "{name}"
+ca_file = "/etc/dawnkey/ca.pem"   # copy of ca.pem, in the measured image
+budget_seconds = 60
+attempt_seconds = 10
+
+[tpm]
+tcti = "device:/dev/tpmrm0"
+event_log = "/sys/kernel/security/tpm0/binary_bios_measurements"
+
+[volume]
+id = "00000000-0000-0000-0000-000000000000"   # as `dawnkey volume create` printed it
+name = "state"                    # opens as /dev/mapper/state
+device = "/dev/vdb"               # may be formatted when the service grants it; leave out to forbid
+integrity = "hmac-sha256"
+filesystem = "ext4"
+"#,
+            endpoint = self.endpoint(self.unlock),
+            name = self.name,
+        )
+    }
+
+    /// Where clients find a listener: the wildcard address is no destination, the certificate's name is.
+    fn endpoint(&self, listener: SocketAddr) -> String {
+        if !listener.ip().is_unspecified() {
+            return listener.to_string();
+        }
+        match self.name.parse::<std::net::Ipv6Addr>() {
+            Ok(address) => format!("[{address}]:{}", listener.port()),
+            Err(_) => format!("{}:{}", self.name, listener.port()),
+        }
+    }
+}
+
+/// What to do after `dawnkey init`.
+pub(super) fn next_steps(directory: &Path) -> String {
+    let dir = directory.display();
+    format!(
+        "
+next:
+  1. Move ca.key and admin-ca.key to where only you have them; the service needs neither.
+  2. Make the master secret and keep a copy of it in a safe:
+       dawnkey master-secret new | systemd-creds encrypt --name=master-secret - {dir}/master-secret.cred
+     and set master_secret = \"credential:master-secret\" in keyservice.toml, or hand it over at start with --master-secret-fd.
+  3. Add the CAs of your TPMs to [roots] and an image to the policy:
+       dawnkey measure uki IMAGE --json > image.json
+       dawnkey policy add-image {dir}/policy.toml --name NAME --from image.json --volume-policy state
+       dawnkey policy lint {dir}/policy.toml
+  4. Start the service:
+       dawnkey-keyservice --config {dir}/keyservice.toml
+  5. Create a volume and put its id into the node's agent.toml (see agent.toml.example):
+       dawnkey volume create --policy state --profile {dir}/admin.toml
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(unlock: &str, name: &'static str) -> Names<'static> {
+        Names {
+            service_id: Uuid::from_u128(1),
+            name,
+            unlock: unlock.parse().unwrap(),
+            admin: "127.0.0.1:8444".parse().unwrap(),
+            metrics: "127.0.0.1:9464".parse().unwrap(),
+            salt: [7; 32],
+        }
+    }
+
+    #[test]
+    fn every_template_is_toml() {
+        let names = names("0.0.0.0:8443", "ks.example.org");
+        for text in [
+            names.keyservice(),
+            names.policy(),
+            names.admin(),
+            names.agent(),
+        ] {
+            text.parse::<toml::Table>().unwrap();
+        }
+    }
+
+    #[test]
+    fn clients_of_a_wildcard_listener_are_sent_to_the_certificates_name() {
+        let agent = names("0.0.0.0:8443", "ks.example.org").agent();
+        assert!(agent.contains(r#"endpoints = ["ks.example.org:8443"]"#));
+        let agent = names("[::]:8443", "fd00::1").agent();
+        assert!(agent.contains(r#"endpoints = ["[fd00::1]:8443"]"#));
+        let agent = names("10.0.0.1:1", "ks").agent();
+        assert!(agent.contains(r#"endpoints = ["10.0.0.1:1"]"#));
+    }
+}

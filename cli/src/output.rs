@@ -1,0 +1,123 @@
+//! Results on standard output: aligned text for people, one JSON document for machines.
+
+use crate::outcome::Failure;
+use serde::Serialize;
+use std::io::{ErrorKind, Write};
+
+/// Where results go and in which form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// Text, or JSON with `--json`.
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Prints one result: `value` as JSON, or the text made for people.
+    pub(crate) fn show<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let mut out = if self.json {
+            serde_json::to_string_pretty(value).map_err(|e| broken(&std::io::Error::other(e)))?
+        } else {
+            text()
+        };
+        if !out.ends_with('\n') {
+            out.push('\n');
+        }
+        raw(out.as_bytes())
+    }
+}
+
+/// Prints bytes as they are. A reader that has gone away (`| head`) is no failure.
+pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(broken(&e)),
+        _ => Ok(()),
+    }
+}
+
+fn broken(error: &std::io::Error) -> Failure {
+    Failure::local(
+        format!("print the result: {error}"),
+        "standard output",
+        "an open file or terminal with space left",
+    )
+}
+
+/// Says something beside the result, on standard error, so that `--json` stays one document.
+pub(crate) fn note(text: &str) {
+    // A closed standard error takes no notes and stops nothing.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Columns under headings, two spaces apart, no space at line ends.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = head.map(|h| h.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = line(widths, head.iter().copied());
+    for row in rows {
+        out.push_str(&line(widths, row.iter().map(String::as_str)));
+    }
+    out
+}
+
+fn line<'a, const N: usize>(widths: [usize; N], cells: impl Iterator<Item = &'a str>) -> String {
+    let mut out = String::new();
+    for (width, cell) in widths.into_iter().zip(cells) {
+        out.push_str(&format!("{cell:width$}  "));
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+/// Names and values, one pair per line, values aligned; pairs without a value show `-`.
+pub(crate) fn fields(pairs: &[(&str, String)]) -> String {
+    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    pairs
+        .iter()
+        .map(|(name, value)| {
+            let value = if value.is_empty() { "-" } else { value };
+            format!("{name:width$}  {value}\n")
+        })
+        .collect()
+}
+
+/// A cell for a value that may be absent.
+pub(crate) fn dash(value: &str) -> String {
+    if value.is_empty() { "-" } else { value }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned_and_has_no_trailing_space() {
+        let rows = [
+            ["a".to_owned(), "long cell".to_owned()],
+            ["bbb".to_owned(), String::new()],
+        ];
+        assert_eq!(
+            table(["ID", "STATE"], &rows),
+            "ID   STATE\na    long cell\nbbb\n"
+        );
+    }
+
+    #[test]
+    fn fields_are_aligned_and_absent_values_show_a_dash() {
+        let text = fields(&[("id", "7".to_owned()), ("label", String::new())]);
+        assert_eq!(text, "id     7\nlabel  -\n");
+    }
+}

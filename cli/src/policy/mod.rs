@@ -1,0 +1,29 @@
+//! `dawnkey policy`: checks, explains and extends policy files.
+
+mod add_image;
+mod edit;
+
+use crate::outcome::{Exit, Failure};
+use crate::output::Output;
+use clap::{Args, Subcommand};
+
+/// Arguments of `dawnkey policy`.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    AddImage(add_image::AddImageArgs),
+}
+
+impl PolicyArgs {
+    /// Runs the command.
+    pub(crate) fn run(&self, output: Output) -> Result<Exit, Failure> {
+        match &self.command {
+            Command::AddImage(args) => args.run(output),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `dawnkey volume`: the volumes that the key service knows.
+
+mod view;
+
+use crate::admin::Admin;
+use crate::confirm;
+use crate::outcome::{Exit, Failure};
+use crate::output::{self, Output};
+use crate::profile::ProfileArgs;
+use clap::{Args, Subcommand};
+use dawnkey_proto::wire;
+use dawnkey_secret::process::{HardenError, harden as harden_process};
+use uuid::Uuid;
+use view::VolumeView;
+
+/// Arguments of `dawnkey volume`.
+#[derive(Debug, Args)]
+pub(crate) struct VolumeArgs {
+    #[command(flatten)]
+    profile: ProfileArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create a volume: the first attested node that asks with a blank disk may format it
+    #[command(after_help = "Examples:
+  dawnkey volume create --policy state --label node-1
+  dawnkey volume create --policy state --id 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11")]
+    Create(CreateArgs),
+    /// List all volumes
+    #[command(after_help = "Examples:
+  dawnkey volume list
+  dawnkey volume list --json | jq -r '.[] | select(.state == \"active\") | .id'")]
+    List,
+    /// Show one volume
+    #[command(after_help = "Examples:
+  dawnkey volume show 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11")]
+    Show(IdArgs),
+    /// Retire a volume for good: the service forgets its keys and the data is lost
+    ///
+    /// Asks for the volume's id, typed in full, unless --yes is given.
+    #[command(after_help = "Examples:
+  dawnkey volume retire 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11
+  dawnkey volume retire 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11 --yes")]
+    Retire(RetireArgs),
+    /// End a lease that its holder will not end, so that another instance may unlock
+    ///
+    /// Make sure first that the holder is off: two machines writing to one volume destroy it.
+    #[command(after_help = "Examples:
+  dawnkey volume break-lease 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11")]
+    BreakLease(IdArgs),
+}
+
+#[derive(Debug, Args)]
+struct CreateArgs {
+    /// Name of a [volume-policy] of the service's policy file
+    #[arg(long)]
+    policy: String,
+    /// The volume's id; the service makes one when it is left out
+    #[arg(long, value_name = "UUID")]
+    id: Option<Uuid>,
+    /// A text for people
+    #[arg(long, default_value = "", hide_default_value = true)]
+    label: String,
+}
+
+#[derive(Debug, Args)]
+struct IdArgs {
+    /// The volume's id
+    id: Uuid,
+}
+
+#[derive(Debug, Args)]
+struct RetireArgs {
+    /// The volume's id
+    id: Uuid,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+impl VolumeArgs {
+    /// Runs the command.
+    pub(crate) fn run(&self, output: Output) -> Result<Exit, Failure> {
+        match &self.command {
+            Command::Create(args) => self.create(args, output),
+            Command::List => self.list(output),
+            Command::Show(args) => self.show(args.id, output),
+            Command::Retire(args) => self.retire(args, output),
+            Command::BreakLease(args) => self.break_lease(args.id, output),
+        }
+    }
+
+    fn connect(&self) -> Result<Admin, Failure> {
+        Admin::connect(self.profile.load()?)
+    }
+
+    fn create(&self, args: &CreateArgs, output: Output) -> Result<Exit, Failure> {
+        let subject = format!("policy {}", args.policy);
+        let request = wire::CreateVolumeRequest {
+            volume_id: args.id.map_or_else(Vec::new, |id| id.as_bytes().to_vec()),
+            policy: args.policy.clone(),
+            label: args.label.clone(),
+        };
+        let record = self
+            .connect()?
+            .call("create a volume", &subject, async |client| {
+                client.create_volume(request).await
+            })?;
+        VolumeView::from(record).show(output)
+    }
+
+    fn list(&self, output: Output) -> Result<Exit, Failure> {
+        let answer = self
+            .connect()?
+            .call("list the volumes", "the service", async |client| {
+                client.list_volumes(wire::ListVolumesRequest {}).await
+            })?;
+        view::show_list(answer.volumes, output)
+    }
+
+    fn show(&self, id: Uuid, output: Output) -> Result<Exit, Failure> {
+        let record = self
+            .connect()?
+            .call("show a volume", &subject(id), async |client| {
+                client.show_volume(reference(id)).await
+            })?;
+        VolumeView::from(record).show(output)
+    }
+
+    fn retire(&self, args: &RetireArgs, output: Output) -> Result<Exit, Failure> {
+        confirm::volume(
+            args.id,
+            args.yes,
+            "Retiring makes the service forget the volume's keys. The data on the disk is lost for good.",
+        )?;
+        let record =
+            self.connect()?
+                .call("retire a volume", &subject(args.id), async |client| {
+                    client.retire_volume(reference(args.id)).await
+                })?;
+        VolumeView::from(record).show(output)
+    }
+
+    fn break_lease(&self, id: Uuid, output: Output) -> Result<Exit, Failure> {
+        let record = self
+            .connect()?
+            .call("break a lease", &subject(id), async |client| {
+                client.break_lease(reference(id)).await
+            })?;
+        VolumeView::from(record).show(output)
+    }
+}
+
+fn reference(id: Uuid) -> wire::VolumeRef {
+    wire::VolumeRef {
+        volume_id: id.as_bytes().to_vec(),
+    }
+}
+
+/// How messages name a volume.
+fn subject(id: Uuid) -> String {
+    format!("volume {id}")
+}
+
+/// Keeps this process's memory out of core dumps and, where the limits allow it, out of swap.
+pub(crate) fn harden() -> Result<(), Failure> {
+    match harden_process() {
+        Ok(()) => Ok(()),
+        Err(HardenError::MemoryLock(_)) => {
+            output::note(
+                "note: memory could not be locked, so the key may reach swap; `ulimit -l unlimited` allows it",
+            );
+            Ok(())
+        }
+        Err(e) => Err(Failure::local(e, "this process", "a kernel that allows it")),
+    }
+}
