@@ -197,7 +197,8 @@ fn refuses_server_without_tls13() {
 #[test]
 fn refuses_client_without_a_certificate_where_one_is_needed() {
     let ca = ca();
-    let server = server_config(leaf(&ca, (2024, 2034)), Some(std::slice::from_ref(&ca.der))).unwrap();
+    let server =
+        server_config(leaf(&ca, (2024, 2034)), Some(std::slice::from_ref(&ca.der))).unwrap();
     let client = pinned(&Pin::Ca(vec![ca.der.clone()]), Clock::Trusted);
     let refused = connect(&client, &Arc::new(server));
     assert!(matches!(
