@@ -1,1 +1,26 @@
-//! dawnkey-attest
+//! Evidence of confidential VMs and TPMs: collecting it on a node, judging it at the key service, and
+//! predicting its reference values from an image.
+//!
+//! The crate knows no message, disk, key or policy. It has three sides, each behind a feature:
+//!
+//! | side | feature | entry |
+//! |---|---|---|
+//! | collect | `collect` | `collect::Attester`, implemented by `collect::vtpm::Vtpm` |
+//! | verify | `verify` | `verify::verify`, which returns [`Verified`](claims::Verified) claims or a named refusal |
+//! | measure | `measure` | `measure::uki`, the PCR values a unified kernel image will produce |
+//!
+//! What all sides share is always compiled and does no I/O: the wire form of evidence ([`evidence`]), what
+//! verified evidence says ([`claims`]), and total, bounded parsers of hostile bytes ([`tpm`], [`eventlog`]).
+//!
+//! A further kind of evidence (SEV-SNP, TDX, Azure) is a variant of [`evidence::Evidence`] plus one module
+//! each under `collect/` and `verify/`.
+
+pub mod claims;
+pub mod enrolment;
+pub mod eventlog;
+pub mod evidence;
+pub mod reader;
+pub mod tpm;
+
+#[cfg(feature = "verify")]
+pub mod verify;

@@ -1,0 +1,451 @@
+//! X.509 paths of endorsement certificates.
+//!
+//! EK certificates are unlike those of the web: empty subjects, critical alternative names of TPM attributes,
+//! purposes no TLS library knows, padding from NV. So paths are validated here, by the rules of RFC 5280 that matter:
+//!
+//! - each certificate's issuer is byte for byte the subject of the next, whose key verifies its signature;
+//! - every certificate, the root included, is valid at `now`;
+//! - every issuer is a CA (basicConstraints), may sign certificates (keyUsage, where present), and its path length
+//!   constraint holds; a path has at most [`MAX_PATH`] certificates;
+//! - critical extensions other than [`is_understood`] lists are refused;
+//! - signatures are RSA PKCS#1 v1.5 (2048 bits and up) or ECDSA P-256/P-384, with SHA-256 or wider.
+//!
+//! Tolerated: bytes 0x00 or 0xff behind the leaf's DER (as read from NV), names whose SET order is not DER (Nuvoton
+//! roots; names are compared as bytes, never re-encoded). Not done: revocation (no TPM vendor list is reliably
+//! published), name constraints (a critical one is refused), policy mapping.
+
+use rustls_pki_types::UnixTime;
+use x509_parser::{
+    certificate::X509Certificate,
+    extensions::{ParsedExtension, X509Extension},
+    oid_registry::{self as oid, Oid, asn1_rs::oid as make_oid},
+    prelude::FromDer as _,
+};
+
+use super::signature::{self, SignatureError};
+use crate::tpm::{
+    hash::Hash,
+    public::{Curve, Key, left_pad},
+    signature::{Signature, Value},
+};
+
+/// Most certificates of a path, leaf and root included.
+pub const MAX_PATH: usize = 5;
+/// Most signature checks spent on one path search.
+const BUDGET: usize = 32;
+/// `tcg-kp-EKCertificate`.
+const EK_PURPOSE: Oid<'static> = make_oid!(2.23.133.8.1);
+/// `subjectDirectoryAttributes`, which carries the TPM's specification version.
+const SUBJECT_DIRECTORY_ATTRIBUTES: Oid<'static> = make_oid!(2.5.29.9);
+
+/// Why no path is accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// There is no certificate.
+    #[error("the TPM has no endorsement key certificate")]
+    Missing,
+    /// Not an X.509 certificate.
+    #[error("certificate {what} is malformed: {problem}")]
+    Malformed {
+        /// Which certificate.
+        what: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Outside its validity.
+    #[error("certificate {subject:?} is valid from {not_before} to {not_after}, not at {now}")]
+    NotValidNow {
+        /// Subject.
+        subject: String,
+        /// First second, since 1970.
+        not_before: i64,
+        /// Last second, since 1970.
+        not_after: i64,
+        /// Time of the check, since 1970.
+        now: i64,
+    },
+    /// A critical extension nobody here understands.
+    #[error("certificate {subject:?} has the unknown critical extension {oid}")]
+    UnknownCriticalExtension {
+        /// Subject.
+        subject: String,
+        /// The extension.
+        oid: String,
+    },
+    /// A leaf made for another purpose.
+    #[error("certificate {subject:?} is not for endorsement keys: {problem}")]
+    Purpose {
+        /// Subject.
+        subject: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The leaf's key type or algorithm is not supported.
+    #[error("certificate {subject:?} has an unsupported key: {problem}")]
+    Key {
+        /// Subject.
+        subject: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// No path leads to a configured root.
+    #[error("certificate of issuer {issuer:?} does not chain to a configured root{}", hint(.nearest))]
+    NoTrustedPath {
+        /// Issuer of the leaf.
+        issuer: String,
+        /// Why the most promising issuer was not accepted.
+        nearest: Option<String>,
+    },
+    /// The certificate is for another key.
+    #[error("the endorsement certificate is for another key than the evidence's endorsement key")]
+    OtherKey,
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |why| format!(": {why}"))
+}
+
+/// What the leaf must be for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// An endorsement key: not a CA; an extended key usage, where present, names EK certificates.
+    EndorsementKey,
+    /// Any end entity.
+    Any,
+}
+
+/// What a validated leaf says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// Subject as text, may be empty.
+    pub subject: String,
+    /// Issuer as text.
+    pub issuer: String,
+    /// Its key.
+    pub key: Key,
+}
+
+/// Validates `leaf` (DER, may be padded) through `intermediates` to one of `roots` (DER) at `now`.
+pub fn validate(
+    leaf: &[u8],
+    intermediates: &[&[u8]],
+    roots: &[Vec<u8>],
+    now: UnixTime,
+    purpose: Purpose,
+) -> Result<Leaf, ChainError> {
+    if leaf.is_empty() {
+        return Err(ChainError::Missing);
+    }
+    let certificate = parse_padded(leaf)?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    check_common(&certificate, now)?;
+    check_purpose(&certificate, purpose)?;
+    let key = key_of(&certificate).map_err(|problem| ChainError::Key {
+        subject: certificate.subject().to_string(),
+        problem,
+    })?;
+    // An unreadable helper certificate is no reason to refuse a path that does without it.
+    let helpers: Vec<_> = intermediates
+        .iter()
+        .filter_map(|der| parse(der, "helper").ok())
+        .collect();
+    let anchors: Vec<_> = roots
+        .iter()
+        .filter_map(|der| parse(der, "root").ok())
+        .collect();
+    let mut search = Search {
+        helpers,
+        anchors,
+        now,
+        budget: BUDGET,
+        nearest: None,
+    };
+    if !search.leads_to_root(&certificate, 1) {
+        return Err(ChainError::NoTrustedPath {
+            issuer: certificate.issuer().to_string(),
+            nearest: search.nearest,
+        });
+    }
+    Ok(Leaf {
+        subject: certificate.subject().to_string(),
+        issuer: certificate.issuer().to_string(),
+        key,
+    })
+}
+
+struct Search<'a> {
+    helpers: Vec<X509Certificate<'a>>,
+    anchors: Vec<X509Certificate<'a>>,
+    now: i64,
+    budget: usize,
+    nearest: Option<String>,
+}
+
+impl Search<'_> {
+    /// Whether a path goes on from `child`, the `length`th certificate. Depth is bounded by [`MAX_PATH`].
+    fn leads_to_root(&mut self, child: &X509Certificate<'_>, length: usize) -> bool {
+        if length >= MAX_PATH {
+            return false;
+        }
+        let anchors = std::mem::take(&mut self.anchors);
+        let found = anchors.iter().any(|root| self.issued(root, child, length));
+        self.anchors = anchors;
+        if found {
+            return true;
+        }
+        let candidates: Vec<_> = self.helpers.clone();
+        candidates.iter().any(|helper| {
+            self.issued(helper, child, length) && self.leads_to_root(helper, length + 1)
+        })
+    }
+
+    fn issued(
+        &mut self,
+        issuer: &X509Certificate<'_>,
+        child: &X509Certificate<'_>,
+        length: usize,
+    ) -> bool {
+        if issuer.subject().as_raw() != child.issuer().as_raw() || self.budget == 0 {
+            return false;
+        }
+        self.budget -= 1;
+        match check_issuer(issuer, child, length, self.now) {
+            Ok(()) => true,
+            Err(why) => {
+                self.nearest.get_or_insert(why);
+                false
+            }
+        }
+    }
+}
+
+/// `length` is the number of certificates below `issuer`, the leaf included.
+fn check_issuer(
+    issuer: &X509Certificate<'_>,
+    child: &X509Certificate<'_>,
+    length: usize,
+    now: i64,
+) -> Result<(), String> {
+    check_common(issuer, now).map_err(|error| error.to_string())?;
+    let name = issuer.subject();
+    let constraints = issuer
+        .basic_constraints()
+        .map_err(|error| error.to_string())?;
+    let constraints = constraints.filter(|constraints| constraints.value.ca);
+    let constraints = constraints.ok_or_else(|| format!("issuer {name} is not a CA"))?;
+    let below = u32::try_from(length - 1).unwrap_or(u32::MAX);
+    if constraints
+        .value
+        .path_len_constraint
+        .is_some_and(|most| below > most)
+    {
+        return Err(format!("issuer {name} allows no path that long"));
+    }
+    let usage = issuer.key_usage().map_err(|error| error.to_string())?;
+    if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
+        return Err(format!("issuer {name} may not sign certificates"));
+    }
+    verify_signature(issuer, child).map_err(|problem| format!("by {name}: {problem}"))
+}
+
+fn check_common(certificate: &X509Certificate<'_>, now: i64) -> Result<(), ChainError> {
+    let subject = || certificate.subject().to_string();
+    let validity = certificate.validity();
+    let (not_before, not_after) = (
+        validity.not_before.timestamp(),
+        validity.not_after.timestamp(),
+    );
+    if now < not_before || now > not_after {
+        return Err(ChainError::NotValidNow {
+            subject: subject(),
+            not_before,
+            not_after,
+            now,
+        });
+    }
+    let unknown = certificate
+        .extensions()
+        .iter()
+        .find(|ext| ext.critical && !is_understood(ext));
+    match unknown {
+        None => Ok(()),
+        Some(extension) => Err(ChainError::UnknownCriticalExtension {
+            subject: subject(),
+            oid: extension.oid.to_id_string(),
+        }),
+    }
+}
+
+/// Critical extensions that are checked, or that say nothing this path needs.
+fn is_understood(extension: &X509Extension<'_>) -> bool {
+    let checked = matches!(
+        extension.parsed_extension(),
+        ParsedExtension::BasicConstraints(_)
+            | ParsedExtension::KeyUsage(_)
+            | ParsedExtension::ExtendedKeyUsage(_)
+    );
+    // Identification only: TPM model and vendor, specification level, certificate policies (none is demanded).
+    let harmless = extension.oid == oid::OID_X509_EXT_SUBJECT_ALT_NAME
+        || extension.oid == oid::OID_X509_EXT_CERTIFICATE_POLICIES
+        || extension.oid == SUBJECT_DIRECTORY_ATTRIBUTES;
+    checked || harmless
+}
+
+fn check_purpose(certificate: &X509Certificate<'_>, purpose: Purpose) -> Result<(), ChainError> {
+    let refuse = |problem| {
+        Err(ChainError::Purpose {
+            subject: certificate.subject().to_string(),
+            problem,
+        })
+    };
+    if certificate.is_ca() {
+        return refuse("it is a CA");
+    }
+    if purpose == Purpose::Any {
+        return Ok(());
+    }
+    match certificate.extended_key_usage() {
+        Err(_) => refuse("its extended key usage is malformed or twice there"),
+        Ok(None) => Ok(()),
+        Ok(Some(usage)) if usage.value.other.contains(&EK_PURPOSE) => Ok(()),
+        Ok(Some(_)) => refuse("its extended key usage lacks 2.23.133.8.1"),
+    }
+}
+
+fn verify_signature(
+    issuer: &X509Certificate<'_>,
+    child: &X509Certificate<'_>,
+) -> Result<(), String> {
+    if child.signature_algorithm != child.tbs_certificate.signature {
+        return Err("the signature algorithms inside and outside differ".to_owned());
+    }
+    let algorithm = &child.signature_algorithm.algorithm;
+    let (hash, ecdsa) = signature_algorithm(algorithm)
+        .ok_or_else(|| format!("signature algorithm {algorithm} is not accepted"))?;
+    let value = child.signature_value.data.as_ref();
+    let value = if ecdsa {
+        let (r, s) = ecdsa_numbers(value).ok_or("the ECDSA signature is malformed")?;
+        Value::Ecdsa { r, s }
+    } else {
+        Value::RsaSsa(value.to_vec())
+    };
+    let signed = Signature {
+        hash: hash.id(),
+        value,
+    };
+    let key = key_of(issuer)?;
+    match signature::check(&key, child.tbs_certificate.as_ref(), &signed) {
+        Ok(_) => Ok(()),
+        Err(SignatureError::Invalid) => Err("the signature does not verify".to_owned()),
+        Err(other) => Err(other.to_string()),
+    }
+}
+
+fn signature_algorithm(algorithm: &Oid<'_>) -> Option<(Hash, bool)> {
+    let known = [
+        (oid::OID_PKCS1_SHA256WITHRSA, Hash::Sha256, false),
+        (oid::OID_PKCS1_SHA384WITHRSA, Hash::Sha384, false),
+        (oid::OID_PKCS1_SHA512WITHRSA, Hash::Sha512, false),
+        (oid::OID_SIG_ECDSA_WITH_SHA256, Hash::Sha256, true),
+        (oid::OID_SIG_ECDSA_WITH_SHA384, Hash::Sha384, true),
+        (oid::OID_SIG_ECDSA_WITH_SHA512, Hash::Sha512, true),
+    ];
+    known
+        .into_iter()
+        .find(|(id, ..)| id == algorithm)
+        .map(|(_, hash, ecdsa)| (hash, ecdsa))
+}
+
+/// The two numbers of a DER `Ecdsa-Sig-Value` of a curve up to P-521 (lengths below 256).
+fn ecdsa_numbers(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (body, rest) = der_value(der, 0x30)?;
+    let (r, more) = der_value(body, 0x02)?;
+    let (s, end) = der_value(more, 0x02)?;
+    (rest.is_empty() && end.is_empty()).then(|| (r.to_vec(), s.to_vec()))
+}
+
+fn der_value(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = bytes.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    let (length, rest) = match length {
+        0x81 => rest.split_first()?,
+        short if *short < 0x80 => (length, rest),
+        _ => return None,
+    };
+    (*head == tag).then(|| rest.split_at_checked(usize::from(*length)))?
+}
+
+/// The key of a certificate, whatever identifier its algorithm has (`rsaEncryption` or `id-RSAES-OAEP`).
+fn key_of(certificate: &X509Certificate<'_>) -> Result<Key, &'static str> {
+    use x509_parser::public_key::PublicKey;
+    let info = certificate.public_key();
+    match info.parsed().map_err(|_| "the key is malformed")? {
+        PublicKey::RSA(rsa) => {
+            let digits = rsa.modulus.iter().skip_while(|byte| **byte == 0).copied();
+            let exponent = left_pad(rsa.exponent, 4).ok_or("the RSA exponent is above 32 bits")?;
+            let exponent = exponent
+                .try_into()
+                .map_err(|_| "the RSA exponent is malformed")?;
+            Ok(Key::Rsa {
+                modulus: digits.collect(),
+                exponent: u32::from_be_bytes(exponent),
+            })
+        }
+        PublicKey::EC(point) => {
+            let parameters = info.algorithm.parameters.as_ref();
+            let curve = parameters.and_then(|any| any.as_oid().ok());
+            let curve = match curve {
+                Some(id) if id == oid::OID_EC_P256 => Curve::P256,
+                Some(id) if id == oid::OID_NIST_EC_P384 => Curve::P384,
+                _ => return Err("the curve is not P-256 or P-384"),
+            };
+            match point.data().split_first() {
+                Some((0x04, xy)) if xy.len() == 2 * curve.len() => {
+                    let (x, y) = xy.split_at(curve.len());
+                    Ok(Key::Ecc {
+                        curve,
+                        x: x.to_vec(),
+                        y: y.to_vec(),
+                    })
+                }
+                _ => Err("the point is not in uncompressed form"),
+            }
+        }
+        _ => Err("the key is neither RSA nor ECC"),
+    }
+}
+
+fn parse<'a>(der: &'a [u8], what: &'static str) -> Result<X509Certificate<'a>, ChainError> {
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|e| ChainError::Malformed {
+            what,
+            problem: e.to_string(),
+        })?;
+    if rest.is_empty() {
+        return Ok(certificate);
+    }
+    Err(ChainError::Malformed {
+        what,
+        problem: format!("{} bytes follow", rest.len()),
+    })
+}
+
+/// Parses a certificate that may have 0x00 or 0xff filler behind it.
+fn parse_padded(der: &[u8]) -> Result<X509Certificate<'_>, ChainError> {
+    let what = "of the endorsement key";
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|e| ChainError::Malformed {
+            what,
+            problem: e.to_string(),
+        })?;
+    let filler = rest.iter().all(|byte| *byte == 0) || rest.iter().all(|byte| *byte == 0xff);
+    if filler {
+        return Ok(certificate);
+    }
+    Err(ChainError::Malformed {
+        what,
+        problem: format!("{} bytes follow that are no filler", rest.len()),
+    })
+}
