@@ -1,1 +1,97 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask demo | test | tidy | image | deps`.
+//!
+//! This program itself needs nothing but Rust. Whatever a task needs beyond that, it installs first:
+//! see [`deps`] for the list with reasons.
+
+mod build;
+mod demo;
+mod deps;
+mod error;
+mod fuzz;
+mod lab;
+mod packages;
+mod progress;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::XtaskError;
+use progress::Progress;
+use workspace::Workspace;
+
+/// Tasks of the Dawnkey project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Boots a measured machine three times: provisioned, unlocked, refused
+    Demo,
+    /// Runs every check and test of the project
+    Test(test::Options),
+    /// Checks the rules of the source tree: layering, sizes, unsafe, fakes, reasons
+    Tidy,
+    /// Builds a test image (UKI and boot disk) from the release binaries
+    Image {
+        /// Agent configuration to put into the image
+        #[arg(long)]
+        config: std::path::PathBuf,
+        /// Certificate to pin, PEM
+        #[arg(long)]
+        ca: std::path::PathBuf,
+        /// Directory for `node.efi` and `node.disk`
+        #[arg(long)]
+        out: std::path::PathBuf,
+        /// More kernel arguments
+        #[arg(long, default_value = "")]
+        append: String,
+    },
+    /// Runs each fuzz target for some seconds
+    Fuzz {
+        /// Seconds per target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Installs what building and testing need, and nothing else
+    Deps,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let progress = Progress::new();
+    match run(&arguments.task, &progress) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            progress.failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task, progress: &Progress) -> Result<(), XtaskError> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Demo => demo::run(&workspace, progress),
+        Task::Test(options) => test::run(&workspace, options, progress),
+        Task::Tidy => progress.step("tidy", || tidy::run(&workspace)).map(|_| ()),
+        Task::Image {
+            config,
+            ca,
+            out,
+            append,
+        } => lab::image(&workspace, config, ca, out, append, progress),
+        Task::Fuzz { seconds } => {
+            deps::install(deps::Purpose::Test, progress)?;
+            fuzz::run(&workspace, *seconds, progress).map(|_| ())
+        }
+        Task::Deps => deps::install(deps::Purpose::Test, progress).map(|_| ()),
+    }
+}

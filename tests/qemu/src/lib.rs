@@ -1,1 +1,30 @@
-//! dawnkey-qemu-tests
+//! Builds the measured image and boots it in a virtual machine with a TPM.
+//!
+//! This crate knows no internals of the others: it takes finished binaries, runs them the way a
+//! platform engineer and an operator would, and reads what they print. It needs no root, no KVM
+//! and no device-mapper on the machine it runs on.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`image`] | initramfs, unified kernel image, EFI system partition: same inputs, same bytes |
+//! | [`swtpm`] | a software TPM per machine, with EK certificates of a local authority |
+//! | [`machine`] | QEMU with OVMF, one boot from power-on to power-off |
+//! | [`results`] | what the guest reported over its virtio-serial port |
+//! | [`operator`] | the operator's side: `dawnkey init`, the key service, admin commands |
+//! | [`lab`] | the prepared images and binaries that the VM tests use |
+//! | [`disk`] | disk images: sparse, copied, digested |
+//!
+//! The tests in `tests/` are behind the feature `vm`; `cargo xtask test` prepares the lab, names it
+//! in `DAWNKEY_VM_DIR` and turns the feature on.
+
+pub mod command;
+pub mod disk;
+pub mod error;
+pub mod image;
+pub mod lab;
+pub mod machine;
+pub mod operator;
+pub mod results;
+pub mod swtpm;
+
+pub use error::VmError;

@@ -1,0 +1,167 @@
+//! What the VM tests share: images, binaries, one operator's certificates and policy.
+//!
+//! `cargo xtask test` prepares a directory and names it in `DAWNKEY_VM_DIR`. Each test takes its own
+//! [`Scene`]: a new store, a new TPM, new disks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk::Disk;
+use crate::error::{IoContext, VmError};
+use crate::image::Image;
+use crate::machine::{Boot, Machine};
+use crate::operator::{Binaries, Operator, Service, VOLUME};
+use crate::swtpm::{Tpm, TpmMaker};
+
+/// Environment variable with the prepared directory.
+pub const VARIABLE: &str = "DAWNKEY_VM_DIR";
+/// Size of a scene's state disk in bytes: small, since formatting wipes all of it.
+pub const DISK_BYTES: u64 = 64 << 20;
+
+/// The description of a prepared directory, `lab.json` in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lab {
+    /// The finished programs.
+    pub binaries: Binaries,
+    /// busybox on the host; carries connections of guests.
+    pub busybox: PathBuf,
+    /// The image that runs scripts of the host, allowed by the policy.
+    pub image: Image,
+    /// The same with one more kernel argument, unknown to the policy.
+    pub changed: Image,
+    /// Directory of `dawnkey init` with the policy.
+    pub operator: PathBuf,
+    /// The TPM manufacturer's directory.
+    pub tpm_maker: PathBuf,
+}
+
+impl Lab {
+    /// Opens the directory that `DAWNKEY_VM_DIR` names.
+    ///
+    /// # Errors
+    /// [`VmError::Lab`] saying how to prepare one.
+    pub fn open() -> Result<Self, VmError> {
+        let dir = std::env::var_os(VARIABLE).ok_or_else(|| {
+            VmError::Lab(format!(
+                "{VARIABLE} is not set: run `cargo xtask test --only vm`"
+            ))
+        })?;
+        let path = Path::new(&dir).join("lab.json");
+        let text = fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+        serde_json::from_str(&text).map_err(|e| VmError::Lab(format!("{}: {e}", path.display())))
+    }
+
+    /// Writes `lab.json`.
+    ///
+    /// # Errors
+    /// [`VmError::Io`] when it cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<(), VmError> {
+        let path = dir.join("lab.json");
+        let text = serde_json::to_string_pretty(self).map_err(|e| VmError::Lab(e.to_string()))?;
+        fs::write(&path, text).doing(|| format!("write {}", path.display()))
+    }
+
+    /// A scene of its own for one test.
+    ///
+    /// # Errors
+    /// What making its parts gives.
+    pub fn scene(&self) -> Result<Scene<'_>, VmError> {
+        let dir = tempfile::Builder::new()
+            .prefix("dawnkey-vm-")
+            .tempdir()
+            .doing(|| "make a directory".to_owned())?;
+        let maker = TpmMaker::new(&self.tpm_maker)?;
+        let operator =
+            Operator::copy_to(&self.binaries, &self.operator, &dir.path().join("service"))?;
+        let tpm = maker.make(&dir.path().join("tpm"))?;
+        let service = operator.start()?;
+        Ok(Scene {
+            lab: self,
+            maker,
+            operator,
+            service,
+            tpm,
+            boots: std::cell::Cell::new(0),
+            dir,
+        })
+    }
+}
+
+/// One test's machine, TPM and key service.
+pub struct Scene<'a> {
+    lab: &'a Lab,
+    maker: TpmMaker,
+    /// The operator's commands.
+    pub operator: Operator,
+    /// The running key service.
+    pub service: Service,
+    /// The machine's TPM.
+    pub tpm: Tpm,
+    boots: std::cell::Cell<u32>,
+    dir: tempfile::TempDir,
+}
+
+impl Scene<'_> {
+    /// The prepared parts.
+    pub fn lab(&self) -> &Lab {
+        self.lab
+    }
+
+    /// A path in the test's own directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Creates [`VOLUME`] at the service and a blank disk for it.
+    ///
+    /// # Errors
+    /// [`VmError::Tool`] when the service refuses.
+    pub fn volume(&self) -> Result<Disk, VmError> {
+        self.operator.create_volume(VOLUME)?;
+        self.blank("state.disk", DISK_BYTES)
+    }
+
+    /// A blank disk.
+    ///
+    /// # Errors
+    /// [`VmError::Io`] when it exists already.
+    pub fn blank(&self, name: &str, bytes: u64) -> Result<Disk, VmError> {
+        Disk::blank(&self.path(name), bytes)
+    }
+
+    /// Another TPM of the same manufacturer.
+    ///
+    /// # Errors
+    /// [`VmError::Tool`] when it cannot be made.
+    pub fn another_tpm(&self, name: &str) -> Result<Tpm, VmError> {
+        self.maker.make(&self.path(name))
+    }
+
+    /// A machine with this scene's TPM and the allowed image, its network leading to the service.
+    pub fn machine(&self) -> Machine<'_> {
+        self.machine_with(&self.lab.image, &self.tpm)
+    }
+
+    /// A machine with another image or TPM.
+    pub fn machine_with<'b>(&'b self, image: &'b Image, tpm: &'b Tpm) -> Machine<'b> {
+        let number = self.boots.get() + 1;
+        self.boots.set(number);
+        Machine::new(&self.path(&format!("boot-{number}")), image, tpm)
+            .service(self.service.address(), &self.lab.busybox)
+    }
+
+    /// Boots the allowed image with the disk and a script.
+    ///
+    /// # Errors
+    /// As [`Machine::boot`].
+    pub fn boot(&self, disk: &Disk, script: &str) -> Result<Boot, VmError> {
+        self.machine().disk(disk).script(script).boot()
+    }
+
+    /// The test's directory, kept on the host for looking at it.
+    pub fn keep(self) -> PathBuf {
+        self.dir.keep()
+    }
+}

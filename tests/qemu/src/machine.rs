@@ -1,0 +1,243 @@
+//! One boot of one machine: QEMU with OVMF, a TPM, the image's disk, data disks, and a network in
+//! which only the key service exists.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::command::{self, Guard};
+use crate::disk::Disk;
+use crate::error::{IoContext, VmError};
+use crate::image::Image;
+use crate::results::{self, Results};
+use crate::swtpm::Tpm;
+
+/// Address and port at which a guest sees the key service.
+pub const SERVICE_IN_GUEST: &str = "10.0.2.100:8443";
+/// Longest time from power-on to power-off. Emulated machines on busy hosts are slow.
+const LIMIT: Duration = Duration::from_secs(180);
+const OVMF: &str = "/usr/share/OVMF";
+
+/// A disk as the guest sees it.
+#[derive(Debug, Clone)]
+struct Attached {
+    disk: Disk,
+    read_only: bool,
+}
+
+/// A machine before power-on.
+#[derive(Debug, Clone)]
+pub struct Machine<'a> {
+    dir: PathBuf,
+    image: &'a Image,
+    tpm: &'a Tpm,
+    disks: Vec<Attached>,
+    service: Option<(SocketAddr, PathBuf)>,
+    script: Option<String>,
+    limit: Duration,
+}
+
+/// What a boot left behind.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// The steps that the guest reported.
+    pub results: Results,
+    /// Power-on to power-off on the host.
+    pub elapsed: Duration,
+    /// The serial console.
+    pub serial: String,
+}
+
+impl<'a> Machine<'a> {
+    /// A machine whose files of this boot lie in `dir`.
+    pub fn new(dir: &Path, image: &'a Image, tpm: &'a Tpm) -> Self {
+        Machine {
+            dir: dir.to_path_buf(),
+            image,
+            tpm,
+            disks: Vec::new(),
+            service: None,
+            script: None,
+            limit: LIMIT,
+        }
+    }
+
+    /// Attaches a data disk: the first is `/dev/vdb`, since the image's own disk is `/dev/vda`.
+    #[must_use]
+    pub fn disk(mut self, disk: &Disk) -> Self {
+        self.disks.push(Attached {
+            disk: disk.clone(),
+            read_only: false,
+        });
+        self
+    }
+
+    /// Attaches a data disk that takes no writes.
+    #[must_use]
+    pub fn read_only_disk(mut self, disk: &Disk) -> Self {
+        self.disks.push(Attached {
+            disk: disk.clone(),
+            read_only: true,
+        });
+        self
+    }
+
+    /// Makes the key service reachable; without it the network is empty. `busybox` carries the bytes.
+    #[must_use]
+    pub fn service(mut self, address: SocketAddr, busybox: &Path) -> Self {
+        self.service = Some((address, busybox.to_path_buf()));
+        self
+    }
+
+    /// The script for an image built with `Scenario::FromHost`.
+    #[must_use]
+    pub fn script(mut self, script: &str) -> Self {
+        self.script = Some(script.to_owned());
+        self
+    }
+
+    /// Boots, waits for the power-off and reads the report.
+    ///
+    /// # Errors
+    /// [`VmError::Timeout`] or [`VmError::NotDone`] with the end of the serial log.
+    pub fn boot(self) -> Result<Boot, VmError> {
+        fs::create_dir_all(&self.dir).doing(|| format!("create {}", self.dir.display()))?;
+        let (serial, report) = (self.dir.join("serial.log"), self.dir.join("results"));
+        let tpm = self.tpm.start()?;
+        let mut qemu = self.command(&serial, &report, tpm.socket())?;
+        let start = Instant::now();
+        let errors = self.dir.join("qemu.log");
+        let stderr = fs::File::create(&errors).doing(|| format!("create {}", errors.display()))?;
+        let child = qemu
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .doing(|| command::line(&qemu))?;
+        let mut guard = Guard::new(child);
+        let status = loop {
+            if let Some(status) = guard
+                .child()
+                .try_wait()
+                .doing(|| "wait for QEMU".to_owned())?
+            {
+                break status;
+            }
+            if start.elapsed() > self.limit {
+                return Err(VmError::Timeout {
+                    what: "power-off of the guest".to_owned(),
+                    seconds: self.limit.as_secs(),
+                    log: command::tail(&serial, 60),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let bytes = fs::read(&report).doing(|| format!("read {}", report.display()))?;
+        let results = Results::parse(&bytes).map_err(|_| VmError::NotDone {
+            status: status.to_string(),
+            steps: results::complete_steps(&bytes),
+            log: format!(
+                "{}\n{}",
+                command::tail(&errors, 20),
+                command::tail(&serial, 60)
+            ),
+        })?;
+        let serial = String::from_utf8_lossy(&fs::read(&serial).unwrap_or_default()).into_owned();
+        Ok(Boot {
+            results,
+            elapsed: start.elapsed(),
+            serial,
+        })
+    }
+
+    fn command(&self, serial: &Path, report: &Path, tpm: &Path) -> Result<Command, VmError> {
+        let vars = self.dir.join("vars.fd");
+        let template = Path::new(OVMF).join("OVMF_VARS_4M.fd");
+        fs::copy(&template, &vars).map_err(|_| VmError::Missing {
+            what: "UEFI firmware".to_owned(),
+            looked: template.display().to_string(),
+            package: "ovmf",
+        })?;
+        // Emulation unless asked otherwise: /dev/kvm may be there and still not work.
+        let accelerator = std::env::var("DAWNKEY_VM_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-M",
+            "q35",
+            "-cpu",
+            "max",
+            "-m",
+            "512",
+            "-no-reboot",
+        ]);
+        qemu.args(["-accel", &accelerator]);
+        qemu.arg("-serial")
+            .arg(format!("file:{}", serial.display()));
+        qemu.arg("-drive").arg(format!(
+            "if=pflash,format=raw,unit=0,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"
+        ));
+        qemu.arg("-drive").arg(format!(
+            "if=pflash,format=raw,unit=1,file={}",
+            vars.display()
+        ));
+        qemu.arg("-chardev")
+            .arg(format!("socket,id=tpm,path={}", tpm.display()));
+        qemu.args([
+            "-tpmdev",
+            "emulator,id=tpm,chardev=tpm",
+            "-device",
+            "tpm-crb,tpmdev=tpm",
+        ]);
+        qemu.arg("-chardev")
+            .arg(format!("file,id=results,path={}", report.display()));
+        qemu.args([
+            "-device",
+            "virtio-serial-pci",
+            "-device",
+            "virtserialport,chardev=results,name=dawnkey.results",
+        ]);
+        qemu.arg("-drive").arg(format!(
+            "if=none,id=boot,format=raw,snapshot=on,file={}",
+            self.image.disk.display()
+        ));
+        qemu.args(["-device", "virtio-blk-pci,drive=boot,bootindex=1"]);
+        for (index, attached) in self.disks.iter().enumerate() {
+            let read_only = if attached.read_only {
+                ",readonly=on"
+            } else {
+                ""
+            };
+            qemu.arg("-drive").arg(format!(
+                "if=none,id=d{index},format=raw{read_only},file={}",
+                attached.disk.path().display()
+            ));
+            qemu.arg("-device")
+                .arg(format!("virtio-blk-pci,drive=d{index}"));
+        }
+        qemu.arg("-netdev").arg(self.network());
+        qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+        if let Some(script) = &self.script {
+            let path = self.dir.join("scenario.sh");
+            fs::write(&path, script).doing(|| format!("write {}", path.display()))?;
+            qemu.arg("-fw_cfg")
+                .arg(format!("name=opt/dawnkey/scenario,file={}", path.display()));
+        }
+        Ok(qemu)
+    }
+
+    /// `restrict=on`: the guest reaches nothing but the forwarded address. Each of its connections
+    /// starts one `nc`, because a character device of QEMU carries a single connection.
+    fn network(&self) -> String {
+        let forward = self.service.as_ref().map(|(address, busybox)| {
+            let (busybox, ip, port) = (busybox.display(), address.ip(), address.port());
+            format!(",guestfwd=tcp:{SERVICE_IN_GUEST}-cmd:{busybox} nc {ip} {port}")
+        });
+        format!("user,id=net,restrict=on{}", forward.unwrap_or_default())
+    }
+}

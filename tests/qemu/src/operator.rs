@@ -1,0 +1,398 @@
+//! The operator's side of a test: the commands that a person would type, on loopback.
+
+use std::fs;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{self, Guard};
+use crate::error::{IoContext, VmError};
+use crate::machine::SERVICE_IN_GUEST;
+use crate::swtpm::wait_for;
+
+/// Name in the service's certificate; the agent's configuration carries the same.
+pub const SERVICE_NAME: &str = "keyservice.dawnkey.internal";
+/// The volume that images are configured for.
+pub const VOLUME: &str = "6f0a7f0e-52a3-4c4a-9d6b-1c9a3e6f2b51";
+/// Volume policy that `dawnkey init` writes.
+pub const VOLUME_POLICY: &str = "state";
+
+/// The finished programs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Binaries {
+    /// `dawnkey-agent`
+    pub agent: PathBuf,
+    /// `dawnkey-keyservice`
+    pub keyservice: PathBuf,
+    /// `dawnkey`
+    pub dawnkey: PathBuf,
+}
+
+/// A key service's directory as `dawnkey init` makes it, and the master secret in memory.
+pub struct Operator {
+    dir: PathBuf,
+    binaries: Binaries,
+    ports: Ports,
+    master_secret: String,
+}
+
+/// Loopback ports for nodes, operators and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ports {
+    unlock: u16,
+    admin: u16,
+    metrics: u16,
+}
+
+impl Operator {
+    /// `dawnkey init` in `dir`.
+    ///
+    /// # Errors
+    /// [`VmError::Tool`] with what it said.
+    pub fn init(binaries: &Binaries, dir: &Path) -> Result<Self, VmError> {
+        let ports = Ports::free()?;
+        let mut init = Command::new(&binaries.dawnkey);
+        init.arg("init")
+            .arg(dir)
+            .args(["--name", SERVICE_NAME, "--name", "127.0.0.1"]);
+        init.args([
+            "--listen",
+            &loopback(ports.unlock),
+            "--listen-admin",
+            &loopback(ports.admin),
+        ]);
+        command::run(init.args(["--listen-metrics", &loopback(ports.metrics)]))?;
+        let secret = command::run(Command::new(&binaries.dawnkey).args(["master-secret", "new"]))?;
+        Ok(Operator {
+            dir: dir.to_path_buf(),
+            binaries: binaries.clone(),
+            ports,
+            master_secret: secret.trim().to_owned(),
+        })
+    }
+
+    /// The same certificates and policy in a directory of their own, with an empty store, a new
+    /// master secret and other ports.
+    ///
+    /// # Errors
+    /// [`VmError::Io`] when files cannot be copied.
+    pub fn copy_to(binaries: &Binaries, from: &Path, dir: &Path) -> Result<Self, VmError> {
+        fs::create_dir_all(dir).doing(|| format!("create {}", dir.display()))?;
+        for entry in fs::read_dir(from)
+            .doing(|| format!("list {}", from.display()))?
+            .filter_map(Result::ok)
+        {
+            let path = entry.path();
+            let kept = path
+                .extension()
+                .is_some_and(|e| e == "pem" || e == "key" || e == "toml");
+            if kept {
+                fs::copy(&path, dir.join(entry.file_name()))
+                    .doing(|| format!("copy {}", path.display()))?;
+            }
+        }
+        let ports = Ports::free()?;
+        let old = Ports::read(&dir.join("keyservice.toml"))?;
+        for name in ["keyservice.toml", "admin.toml"] {
+            let path = dir.join(name);
+            let text = fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+            fs::write(&path, ports.replace(old, &text))
+                .doing(|| format!("write {}", path.display()))?;
+        }
+        let secret = command::run(Command::new(&binaries.dawnkey).args(["master-secret", "new"]))?;
+        Ok(Operator {
+            dir: dir.to_path_buf(),
+            binaries: binaries.clone(),
+            ports,
+            master_secret: secret.trim().to_owned(),
+        })
+    }
+
+    /// Names the TPM manufacturer's certificate in the policy.
+    ///
+    /// # Errors
+    /// [`VmError::Lab`] when the policy is not the template of `dawnkey init`.
+    pub fn trust_tpm_maker(&self, root: &Path) -> Result<(), VmError> {
+        let copy = self.dir.join("tpm-maker.pem");
+        fs::copy(root, &copy).doing(|| format!("copy {}", root.display()))?;
+        let policy = self.policy();
+        let text = fs::read_to_string(&policy).doing(|| format!("read {}", policy.display()))?;
+        let edited = text.replacen("tpm_ek = []", "tpm_ek = [\"tpm-maker.pem\"]", 1);
+        if edited == text {
+            return Err(VmError::Lab(format!(
+                "{} has no empty `tpm_ek` to fill",
+                policy.display()
+            )));
+        }
+        fs::write(&policy, edited).doing(|| format!("write {}", policy.display()))
+    }
+
+    /// Computes an image's expected measurements from its file, allows it, and lints the policy.
+    ///
+    /// # Errors
+    /// [`VmError::Tool`] with what `dawnkey` said.
+    pub fn allow_image(&self, name: &str, uki: &Path) -> Result<(), VmError> {
+        let uki = uki.display().to_string();
+        let measured = self.dawnkey(&["measure", "uki", &uki, "--json"])?;
+        let file = self.dir.join(format!("{name}.json"));
+        fs::write(&file, measured).doing(|| format!("write {}", file.display()))?;
+        let (file, policy) = (
+            file.display().to_string(),
+            self.policy().display().to_string(),
+        );
+        self.dawnkey(&[
+            "policy",
+            "add-image",
+            &policy,
+            "--name",
+            name,
+            "--from",
+            &file,
+            "--volume-policy",
+            VOLUME_POLICY,
+        ])?;
+        self.dawnkey(&["policy", "lint", &policy])?;
+        Ok(())
+    }
+
+    /// Runs one `dawnkey` command with the admin profile and gives its standard output.
+    ///
+    /// # Errors
+    /// [`VmError::Tool`] with both streams.
+    pub fn dawnkey(&self, arguments: &[&str]) -> Result<String, VmError> {
+        command::run(
+            Command::new(&self.binaries.dawnkey)
+                .args(arguments)
+                .current_dir(&self.dir)
+                .env("DAWNKEY_PROFILE", self.dir.join("admin.toml")),
+        )
+    }
+
+    /// Creates a volume of the policy `state`.
+    ///
+    /// # Errors
+    /// [`VmError::Tool`] when the service refuses.
+    pub fn create_volume(&self, id: &str) -> Result<(), VmError> {
+        self.dawnkey(&["volume", "create", "--policy", VOLUME_POLICY, "--id", id])
+            .map(|_| ())
+    }
+
+    /// Starts the key service; the master secret goes through its standard input, descriptor 0.
+    ///
+    /// # Errors
+    /// [`VmError::Timeout`] with the service's log when it does not answer.
+    pub fn start(&self) -> Result<Service, VmError> {
+        let log = self.dir.join("keyservice.log");
+        let file = fs::File::create(&log).doing(|| format!("create {}", log.display()))?;
+        let again = file.try_clone().doing(|| "duplicate the log".to_owned())?;
+        let mut service = Command::new(&self.binaries.keyservice);
+        service
+            .arg("--config")
+            .arg(self.dir.join("keyservice.toml"))
+            .args(["--master-secret-fd", "0"]);
+        let mut child = service
+            .stdin(Stdio::piped())
+            .stdout(file)
+            .stderr(again)
+            .spawn()
+            .doing(|| command::line(&service))?;
+        if let Some(mut input) = child.stdin.take() {
+            input
+                .write_all(self.master_secret.as_bytes())
+                .doing(|| "hand over the master secret".to_owned())?;
+        }
+        let mut guard = Guard::new(child);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.unlock));
+        let mut ended = false;
+        wait_for(
+            "the key service's sockets",
+            Duration::from_secs(30),
+            &log,
+            || {
+                ended = !matches!(guard.child().try_wait(), Ok(None));
+                ended
+                    || [self.ports.unlock, self.ports.admin]
+                        .iter()
+                        .all(|port| TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok())
+            },
+        )?;
+        if ended {
+            return Err(VmError::Lab(format!(
+                "the key service ended:\n{}",
+                command::tail(&log, 40)
+            )));
+        }
+        Ok(Service {
+            address,
+            log,
+            process: guard,
+        })
+    }
+
+    /// The agent's configuration for [`VOLUME`]; what follows `[volume]` beyond the id is `volume`.
+    pub fn agent_config(volume: &str) -> String {
+        format!(
+            r#"node_name = "node-1"
+
+[service]
+endpoints = ["{SERVICE_IN_GUEST}"]
+name = "{SERVICE_NAME}"
+ca_file = "/etc/dawnkey/ca.pem"
+budget_seconds = 60
+attempt_seconds = 20
+
+[tpm]
+tcti = "device:/dev/tpmrm0"
+event_log = "/sys/kernel/security/tpm0/binary_bios_measurements"
+
+[volume]
+id = "{VOLUME}"
+{volume}
+"#
+        )
+    }
+
+    /// The pin: the CA of the service's certificate, PEM.
+    ///
+    /// # Errors
+    /// [`VmError::Io`] when it cannot be read.
+    pub fn service_ca(&self) -> Result<String, VmError> {
+        let path = self.dir.join("ca.pem");
+        fs::read_to_string(&path).doing(|| format!("read {}", path.display()))
+    }
+
+    /// The policy file.
+    pub fn policy(&self) -> PathBuf {
+        self.dir.join("policy.toml")
+    }
+
+    /// The audit log.
+    pub fn audit_log(&self) -> PathBuf {
+        self.dir.join("audit.log")
+    }
+}
+
+/// A running key service; ends with this value.
+#[derive(Debug)]
+pub struct Service {
+    address: SocketAddr,
+    log: PathBuf,
+    process: Guard,
+}
+
+impl Service {
+    /// Where nodes reach it on the host.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The end of its log.
+    pub fn log(&self) -> String {
+        command::tail(&self.log, 60)
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    ///
+    /// # Errors
+    /// [`VmError::Timeout`] when it does not.
+    pub fn stop(mut self) -> Result<(), VmError> {
+        let id = self.process.child().id().to_string();
+        command::run(Command::new("kill").args(["-TERM", &id]))?;
+        let Service { log, process, .. } = &mut self;
+        wait_for(
+            "the key service's end",
+            Duration::from_secs(20),
+            log,
+            || !matches!(process.child().try_wait(), Ok(None)),
+        )
+    }
+}
+
+impl Ports {
+    /// Three ports that are free now.
+    fn free() -> Result<Self, VmError> {
+        let bind = || {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing(|| "bind a loopback port".to_owned())
+        };
+        let sockets = [bind()?, bind()?, bind()?];
+        let mut ports = [0; 3];
+        for (port, socket) in ports.iter_mut().zip(&sockets) {
+            *port = socket
+                .local_addr()
+                .doing(|| "read a port".to_owned())?
+                .port();
+        }
+        let [unlock, admin, metrics] = ports;
+        Ok(Ports {
+            unlock,
+            admin,
+            metrics,
+        })
+    }
+
+    /// Ports in a key service's configuration.
+    fn read(config: &Path) -> Result<Self, VmError> {
+        let text = fs::read_to_string(config).doing(|| format!("read {}", config.display()))?;
+        let port = |key: &str| {
+            text.lines()
+                .filter_map(|line| line.trim().strip_prefix(key))
+                .find_map(|rest| rest.split('"').nth(1)?.rsplit_once(':')?.1.parse().ok())
+                .ok_or_else(|| VmError::Lab(format!("{} has no `{key}`", config.display())))
+        };
+        Ok(Ports {
+            unlock: port("unlock =")?,
+            admin: port("admin =")?,
+            metrics: port("metrics =")?,
+        })
+    }
+
+    fn replace(self, old: Ports, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (old, new) in [
+            (old.unlock, self.unlock),
+            (old.admin, self.admin),
+            (old.metrics, self.metrics),
+        ] {
+            text = text.replace(&loopback(old), &format!("127.0.0.1:={new}"));
+        }
+        text.replace(":=", ":")
+    }
+}
+
+fn loopback(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ports_are_replaced_even_when_old_and_new_overlap() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("c");
+        let text = "[listen]\nunlock = \"127.0.0.1:10\"  # x\nadmin = \"127.0.0.1:20\"\nmetrics = \"127.0.0.1:30\"\n";
+        fs::write(&config, text).unwrap();
+        let old = Ports::read(&config).unwrap();
+        assert_eq!(
+            old,
+            Ports {
+                unlock: 10,
+                admin: 20,
+                metrics: 30
+            }
+        );
+        let new = Ports {
+            unlock: 20,
+            admin: 30,
+            metrics: 10,
+        };
+        fs::write(&config, new.replace(old, text)).unwrap();
+        assert_eq!(Ports::read(&config).unwrap(), new);
+    }
+}

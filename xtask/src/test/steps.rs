@@ -1,0 +1,215 @@
+//! The steps of a run, in the order in which they find mistakes soonest.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use clap::builder::PossibleValuesParser;
+use dawnkey_qemu_tests::{command, lab as vm_lab};
+
+use super::count::{Count, cargo_test};
+use crate::error::{XtaskError, io};
+use crate::progress::Progress;
+use crate::workspace::Workspace;
+use crate::{build, fuzz, lab, tidy};
+
+/// One step.
+pub struct Step {
+    /// Its name, for `--only`.
+    pub name: &'static str,
+    /// What it does; gives what it proved.
+    pub run: fn(&Workspace, &Progress) -> Result<Count, XtaskError>,
+}
+
+/// All steps.
+pub const ALL: &[Step] = &[
+    Step {
+        name: "fmt",
+        run: fmt,
+    },
+    Step {
+        name: "clippy",
+        run: clippy,
+    },
+    Step {
+        name: "deny",
+        run: deny,
+    },
+    Step {
+        name: "doc",
+        run: doc,
+    },
+    Step {
+        name: "unit",
+        run: unit,
+    },
+    Step {
+        name: "release",
+        run: release,
+    },
+    Step {
+        name: "tidy",
+        run: tidy,
+    },
+    Step {
+        name: "fuzz",
+        run: fuzz,
+    },
+    Step {
+        name: "vm",
+        run: vm,
+    },
+];
+
+/// Seconds for each fuzz target: enough to catch a parser that panics on the first odd byte.
+const FUZZ_SECONDS: u32 = 20;
+
+/// Names for the command line.
+pub fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(ALL.iter().map(|step| step.name))
+}
+
+fn fmt(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
+    logged(
+        workspace,
+        "fmt",
+        workspace.cargo().args(["fmt", "--all", "--check"]),
+    )?;
+    Ok(Count::one())
+}
+
+fn clippy(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
+    let mut cargo = workspace.cargo();
+    cargo.args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    logged(workspace, "clippy", &mut cargo)?;
+    Ok(Count::one())
+}
+
+fn deny(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
+    logged(
+        workspace,
+        "deny",
+        workspace.cargo().args([
+            "deny",
+            "--all-features",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ]),
+    )?;
+    Ok(Count::one())
+}
+
+fn doc(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
+    let mut cargo = workspace.cargo();
+    cargo
+        .args([
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--all-features",
+            "--locked",
+        ])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    logged(workspace, "doc", &mut cargo)?;
+    Ok(Count::one())
+}
+
+/// Everything that needs no machine. The harness crate is tested without its feature `vm`.
+fn unit(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
+    let mut cargo = workspace.cargo();
+    cargo.args([
+        "test",
+        "--workspace",
+        "--exclude",
+        "dawnkey-qemu-tests",
+        "--all-features",
+        "--locked",
+    ]);
+    let mut count = cargo_test(&logged(workspace, "unit", &mut cargo)?)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "-p", "dawnkey-qemu-tests", "--locked"]);
+    count.add(cargo_test(&logged(workspace, "unit-harness", &mut cargo)?)?);
+    Ok(count)
+}
+
+fn release(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
+    build::release(workspace)?;
+    Ok(Count::one())
+}
+
+/// After the release build, so that the binaries are looked into.
+fn tidy(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
+    Ok(Count {
+        passed: tidy::run(workspace)?,
+        failed: 0,
+    })
+}
+
+fn fuzz(workspace: &Workspace, progress: &Progress) -> Result<Count, XtaskError> {
+    Ok(Count {
+        passed: fuzz::run(workspace, FUZZ_SECONDS, progress)?,
+        failed: 0,
+    })
+}
+
+/// Boots machines. Each test's time is printed; libtest shows it behind an unstable flag only.
+fn vm(workspace: &Workspace, progress: &Progress) -> Result<Count, XtaskError> {
+    let binaries = build::release(workspace)?;
+    let dir = progress.step("images for the VM tests", || {
+        lab::prepare(workspace, &binaries)
+    })?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "-p", "dawnkey-qemu-tests", "--features", "vm"]);
+    cargo.args(["--test", "*", "--locked", "--no-fail-fast"]);
+    // For the test programs alone: in cargo's own environment it would rebuild everything.
+    cargo.args([
+        "--config",
+        r#"target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]"#,
+    ]);
+    cargo.args(["--", "-Z", "unstable-options", "--report-time"]);
+    cargo.env(vm_lab::VARIABLE, dir);
+    let output = logged(workspace, "vm", &mut cargo)?;
+    for line in output
+        .lines()
+        .filter(|line| line.starts_with("test ") && line.contains(" ... "))
+    {
+        progress.say(&format!("        {line}"));
+    }
+    cargo_test(&output)
+}
+
+/// Runs a command with all output in a log file, and gives it.
+fn logged(workspace: &Workspace, step: &str, cargo: &mut Command) -> Result<String, XtaskError> {
+    let dir = workspace.scratch("logs");
+    fs::create_dir_all(&dir).map_err(io(format!("create {}", dir.display())))?;
+    let path: PathBuf = dir.join(format!("{step}.log"));
+    let create = || fs::File::create(&path).map_err(io(format!("create {}", path.display())));
+    let out = create()?;
+    let err = out.try_clone().map_err(io("duplicate a log file"))?;
+    let line = command::line(cargo);
+    let status = cargo
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .status()
+        .map_err(io(format!("run {line}")))?;
+    if status.success() {
+        return Ok(command::tail(&path, usize::MAX));
+    }
+    Err(XtaskError::Step {
+        step: step.to_owned(),
+        log: path.display().to_string(),
+        tail: command::tail(&path, 120),
+    })
+}
