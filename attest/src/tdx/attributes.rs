@@ -91,10 +91,16 @@ mod tests {
 
     #[test]
     fn names_every_bit_of_the_abi_and_calls_the_rest_reserved() {
-        let defined = [0u32, 4, 5, 6, 16, 17, 18, 19, 20, 21, 22, 27, 28, 29, 30, 31, 62, 63];
+        let defined = [
+            0u32, 4, 5, 6, 16, 17, 18, 19, 20, 21, 22, 27, 28, 29, 30, 31, 62, 63,
+        ];
         for bit in 0..64 {
             let attributes = TdAttributes(Bytes((1u64 << bit).to_le_bytes()));
-            assert_eq!(attributes.reserved() == 0, defined.contains(&bit), "bit {bit}");
+            assert_eq!(
+                attributes.reserved() == 0,
+                defined.contains(&bit),
+                "bit {bit}"
+            );
             assert_eq!(attributes.under_debug(), bit < 8, "bit {bit}");
         }
     }

@@ -44,12 +44,19 @@ pub(super) struct Certificate {
 
 impl Certificate {
     pub fn parse(der: &CertificateDer<'_>) -> Result<Self, &'static str> {
-        let (rest, cert) = X509Certificate::from_der(der).map_err(|_| "it is not an X.509 certificate in DER")?;
+        let (rest, cert) =
+            X509Certificate::from_der(der).map_err(|_| "it is not an X.509 certificate in DER")?;
         if !rest.is_empty() {
             return Err("bytes follow after the certificate");
         }
-        let dates = (cert.validity.not_before.timestamp(), cert.validity.not_after.timestamp());
-        let (Ok(not_before), Ok(not_after)) = (Timestamp::from_second(dates.0), Timestamp::from_second(dates.1)) else {
+        let dates = (
+            cert.validity.not_before.timestamp(),
+            cert.validity.not_after.timestamp(),
+        );
+        let (Ok(not_before), Ok(not_after)) = (
+            Timestamp::from_second(dates.0),
+            Timestamp::from_second(dates.1),
+        ) else {
             return Err("a date of the certificate is out of range");
         };
         Ok(Self {
@@ -77,7 +84,11 @@ impl Certificate {
         };
         self.issuer_der == issuer.subject_der
             && is_ecdsa_sha256(&cert.signature_algorithm)
-            && verify_der(&issuer.public_key, cert.tbs_certificate.as_ref(), &cert.signature_value.data)
+            && verify_der(
+                &issuer.public_key,
+                cert.tbs_certificate.as_ref(),
+                &cert.signature_value.data,
+            )
     }
 
     /// Judges the validity at `now`.
@@ -85,11 +96,21 @@ impl Certificate {
         let subject = || self.subject.clone();
         if now < self.not_before {
             let from = self.not_before;
-            return Err(TdxError::CertificateNotYetValid { chain, subject: subject(), from, now });
+            return Err(TdxError::CertificateNotYetValid {
+                chain,
+                subject: subject(),
+                from,
+                now,
+            });
         }
         if now > self.not_after {
             let until = self.not_after;
-            return Err(TdxError::CertificateExpired { chain, subject: subject(), until, now });
+            return Err(TdxError::CertificateExpired {
+                chain,
+                subject: subject(),
+                until,
+                now,
+            });
         }
         Ok(())
     }
@@ -102,7 +123,11 @@ pub(super) fn serial(raw: &[u8]) -> Vec<u8> {
 
 /// The common name of a name, or the whole name where it has none.
 pub(super) fn common_name(name: &x509_parser::x509::X509Name<'_>) -> String {
-    match name.iter_common_name().next().and_then(|cn| cn.as_str().ok()) {
+    match name
+        .iter_common_name()
+        .next()
+        .and_then(|cn| cn.as_str().ok())
+    {
         Some(cn) => cn.chars().take(128).collect(),
         None => name.to_string().chars().take(256).collect(),
     }
@@ -113,11 +138,18 @@ pub(super) fn is_ecdsa_sha256(algorithm: &AlgorithmIdentifier<'_>) -> bool {
 }
 
 fn public_key(spki: &SubjectPublicKeyInfo<'_>) -> Result<PublicKey, &'static str> {
-    let curve = spki.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
+    let curve = spki
+        .algorithm
+        .parameters
+        .as_ref()
+        .and_then(|any| any.as_oid().ok());
     if spki.algorithm.algorithm != OID_KEY_TYPE_EC_PUBLIC_KEY || curve != Some(OID_EC_P256) {
         return Err("its key is not an ECDSA P-256 key");
     }
-    match (PublicKey::try_from(&*spki.subject_public_key.data), spki.subject_public_key.unused_bits) {
+    match (
+        PublicKey::try_from(&*spki.subject_public_key.data),
+        spki.subject_public_key.unused_bits,
+    ) {
         (Ok(key), 0) if key[0] == 4 => Ok(key),
         _ => Err("its key is not an uncompressed P-256 point"),
     }
@@ -125,12 +157,16 @@ fn public_key(spki: &SubjectPublicKeyInfo<'_>) -> Result<PublicKey, &'static str
 
 /// Verifies an ECDSA signature in DER.
 pub(super) fn verify_der(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(message, signature).is_ok()
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key)
+        .verify(message, signature)
+        .is_ok()
 }
 
 /// Verifies an ECDSA signature of two 32-byte big-endian numbers r, s.
 pub(super) fn verify_fixed(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).verify(message, signature).is_ok()
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key)
+        .verify(message, signature)
+        .is_ok()
 }
 
 /// The roots that verification trusts: Intel's, or a test platform's.
@@ -154,7 +190,8 @@ impl TdxRoots {
             if !cert.is_ca || !cert.signed_by(&cert) {
                 return Err(refuse("it is not a self-signed CA certificate"));
             }
-            let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|_| refuse("it cannot be a trust anchor"))?;
+            let anchor = webpki::anchor_from_trusted_cert(&der)
+                .map_err(|_| refuse("it cannot be a trust anchor"))?;
             roots.push((cert, anchor.to_owned()));
         }
         if roots.is_empty() {
@@ -170,8 +207,13 @@ impl TdxRoots {
     }
 
     /// The trusted roots with that name.
-    fn named<'a>(&'a self, subject: &'a [u8]) -> impl Iterator<Item = &'a (Certificate, TrustAnchor<'static>)> {
-        self.roots.iter().filter(move |(root, _)| root.subject_der == subject)
+    fn named<'a>(
+        &'a self,
+        subject: &'a [u8],
+    ) -> impl Iterator<Item = &'a (Certificate, TrustAnchor<'static>)> {
+        self.roots
+            .iter()
+            .filter(move |(root, _)| root.subject_der == subject)
     }
 }
 
@@ -203,7 +245,10 @@ impl VerifiedChain {
 pub(super) fn read_chain(pem: &[u8], chain: Chain) -> Result<Vec<Certificate>, TdxError> {
     let refuse = |why: String| TdxError::Certificate { chain, why };
     if pem.len() > MAX_CHAIN_LEN {
-        return Err(refuse(format!("{} bytes of PEM, at most {MAX_CHAIN_LEN} are accepted", pem.len())));
+        return Err(refuse(format!(
+            "{} bytes of PEM, at most {MAX_CHAIN_LEN} are accepted",
+            pem.len()
+        )));
     }
     let mut certs = Vec::new();
     for (number, der) in CertificateDer::pem_slice_iter(pem).enumerate() {
@@ -211,7 +256,10 @@ pub(super) fn read_chain(pem: &[u8], chain: Chain) -> Result<Vec<Certificate>, T
             return Err(refuse(format!("more than {MAX_CHAIN_CERTS} certificates")));
         }
         let der = der.map_err(|error| refuse(format!("the PEM is malformed: {error}")))?;
-        certs.push(Certificate::parse(&der).map_err(|why| refuse(format!("certificate {number}: {why}")))?);
+        certs.push(
+            Certificate::parse(&der)
+                .map_err(|why| refuse(format!("certificate {number}: {why}")))?,
+        );
     }
     if certs.is_empty() {
         return Err(refuse("no certificate in PEM".into()));
@@ -223,7 +271,11 @@ pub(super) fn read_chain(pem: &[u8], chain: Chain) -> Result<Vec<Certificate>, T
 ///
 /// Another certificate for a trusted root's key (Intel reissued its root with a later end) passes if that key
 /// signed it.
-pub(super) fn check_own_root(certs: &[Certificate], chain: Chain, roots: &TdxRoots) -> Result<(), TdxError> {
+pub(super) fn check_own_root(
+    certs: &[Certificate],
+    chain: Chain,
+    roots: &TdxRoots,
+) -> Result<(), TdxError> {
     for own in certs.iter().filter(|cert| cert.self_issued()) {
         let mut named = roots.named(&own.subject_der);
         let Some((root, _)) = named.find(|(root, _)| root.public_key == own.public_key) else {
@@ -248,12 +300,20 @@ pub(super) fn verify_chain(
 ) -> Result<VerifiedChain, TdxError> {
     check_own_root(&certs, chain, roots)?;
     let invalid = |why: String| TdxError::ChainInvalid { chain, why };
-    let mut certs: Vec<_> = certs.into_iter().filter(|cert| !cert.self_issued()).collect();
+    let mut certs: Vec<_> = certs
+        .into_iter()
+        .filter(|cert| !cert.self_issued())
+        .collect();
     if certs.len() != cas + 1 {
         let found = certs.len();
-        return Err(invalid(format!("{found} certificates below the root, expected {}", cas + 1)));
+        return Err(invalid(format!(
+            "{found} certificates below the root, expected {}",
+            cas + 1
+        )));
     }
-    let last = certs.last().ok_or_else(|| invalid("no certificate".into()))?;
+    let last = certs
+        .last()
+        .ok_or_else(|| invalid("no certificate".into()))?;
     let mut failure = None;
     let mut found = None;
     for (root, anchor) in roots.named(&last.issuer_der) {
@@ -268,14 +328,22 @@ pub(super) fn verify_chain(
     };
     let intermediate = if cas == 1 { certs.pop() } else { None };
     match certs.pop() {
-        Some(leaf) if certs.is_empty() => Ok(VerifiedChain { leaf, intermediate, root }),
+        Some(leaf) if certs.is_empty() => Ok(VerifiedChain {
+            leaf,
+            intermediate,
+            root,
+        }),
         _ => Err(invalid("more than one CA below the root".into())),
     }
 }
 
 fn webpki_path(certs: &[Certificate], anchor: &TrustAnchor<'static>) -> Result<(), webpki::Error> {
     let (leaf, above) = certs.split_first().ok_or(webpki::Error::UnknownIssuer)?;
-    let latest = certs.iter().map(|cert| cert.not_before).max().unwrap_or_default();
+    let latest = certs
+        .iter()
+        .map(|cert| cert.not_before)
+        .max()
+        .unwrap_or_default();
     let time = u64::try_from(latest.as_second()).unwrap_or_default();
     let intermediates: Vec<_> = above.iter().map(|cert| cert.der.clone()).collect();
     EndEntityCert::try_from(&leaf.der)?.verify_for_usage(

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use x509_parser::{prelude::FromDer as _, revocation_list::CertificateRevocationList};
+use x509_parser::{
+    extensions::X509Extension, prelude::FromDer as _, revocation_list::CertificateRevocationList,
+};
 
 use super::{
     certificate::{Certificate, common_name, is_ecdsa_sha256, serial, verify_der},
@@ -33,17 +35,25 @@ pub(super) struct Crl {
 impl Crl {
     /// Reads a list and verifies that `issuer` signed it.
     pub fn check(part: Part, der: &[u8], issuer: &Certificate) -> Result<Self, TdxError> {
-        let refuse = |why: &str| TdxError::Collateral { part, why: why.into() };
+        let refuse = |why: &str| TdxError::Collateral {
+            part,
+            why: why.into(),
+        };
         if der.len() > MAX_CRL_LEN {
             return Err(refuse("it is larger than any CRL of this PKI"));
         }
-        let (rest, crl) = CertificateRevocationList::from_der(der).map_err(|_| refuse("it is not a CRL in DER"))?;
+        let (rest, crl) = CertificateRevocationList::from_der(der)
+            .map_err(|_| refuse("it is not a CRL in DER"))?;
         if !rest.is_empty() {
             return Err(refuse("bytes follow after the CRL"));
         }
         if crl.issuer().as_raw() != issuer.subject_der {
             let (found, wanted) = (common_name(crl.issuer()), issuer.subject.clone());
-            return Err(TdxError::CrlIssuer { part, found, wanted });
+            return Err(TdxError::CrlIssuer {
+                part,
+                found,
+                wanted,
+            });
         }
         let tbs = crl.tbs_cert_list.as_ref();
         if !is_ecdsa_sha256(&crl.signature_algorithm)
@@ -51,20 +61,31 @@ impl Crl {
         {
             return Err(TdxError::CrlSignature { part });
         }
-        let entries = crl.iter_revoked_certificates();
-        if crl.extensions().iter().any(|extension| extension.critical)
-            || entries.clone().any(|entry| entry.extensions().iter().any(|extension| extension.critical))
+        let critical =
+            |entries: &[X509Extension<'_>]| entries.iter().any(|extension| extension.critical);
+        if critical(crl.extensions())
+            || crl
+                .iter_revoked_certificates()
+                .any(|entry| critical(entry.extensions()))
         {
-            return Err(refuse("it has a critical extension; only complete, direct CRLs are known"));
+            return Err(refuse(
+                "it has a critical extension; only complete, direct CRLs are known",
+            ));
         }
-        let next = crl.next_update().ok_or_else(|| refuse("it has no next update"))?;
-        let date = |seconds| Timestamp::from_second(seconds).map_err(|_| refuse("a date is out of range"));
+        let next = crl
+            .next_update()
+            .ok_or_else(|| refuse("it has no next update"))?;
+        let date =
+            |seconds| Timestamp::from_second(seconds).map_err(|_| refuse("a date is out of range"));
         Ok(Self {
             part,
             issuer: issuer.subject.clone(),
             issuer_der: issuer.subject_der.clone(),
             issuer_key: issuer.public_key,
-            serials: entries.map(|entry| serial(entry.raw_serial())).collect(),
+            serials: crl
+                .iter_revoked_certificates()
+                .map(|entry| serial(entry.raw_serial()))
+                .collect(),
             this_update: date(crl.last_update().timestamp())?,
             next_update: date(next.timestamp())?,
         })

@@ -108,7 +108,9 @@ pub enum TdxError {
     #[error(transparent)]
     Quote(#[from] QuoteError),
     /// Quote and PCK chain hold, but there is nothing to judge the platform's TCB with.
-    #[error("no collateral for this platform (FMSPC {fmspc}); fetch TCB info, QE identity and CRLs for it")]
+    #[error(
+        "no collateral for this platform (FMSPC {fmspc}); fetch TCB info, QE identity and CRLs for it"
+    )]
     NoCollateral {
         /// Platform model the collateral must be for.
         fmspc: Bytes<6>,
@@ -163,7 +165,9 @@ pub enum TdxError {
         why: String,
     },
     /// TCB info or QE identity was not signed by its issuer.
-    #[error("the signature of the {part} does not verify: its text was changed after Intel signed it")]
+    #[error(
+        "the signature of the {part} does not verify: its text was changed after Intel signed it"
+    )]
     CollateralSignature {
         /// The part.
         part: Part,
@@ -237,7 +241,9 @@ pub enum TdxError {
         now: Timestamp,
     },
     /// A certificate is from the future.
-    #[error("\"{subject}\" of the {chain} chain is valid from {from}, it is {now}; is the clock right?")]
+    #[error(
+        "\"{subject}\" of the {chain} chain is valid from {from}, it is {now}; is the clock right?"
+    )]
     CertificateNotYetValid {
         /// The chain.
         chain: Chain,
@@ -319,7 +325,9 @@ impl TdxError {
     pub fn reason_class(&self) -> &'static str {
         match self {
             Self::Quote(error) => match error {
-                QuoteError::Malformed(_) | QuoteError::TooLarge { .. } | QuoteError::BodySize { .. } => "malformed",
+                QuoteError::Malformed(_)
+                | QuoteError::TooLarge { .. }
+                | QuoteError::BodySize { .. } => "malformed",
                 QuoteError::Version { .. } => "unsupported_version",
                 QuoteError::NotTdx { .. } | QuoteError::BodyType { found: 1 } => "not_tdx",
                 QuoteError::BodyType { .. } => "unsupported_body_type",
@@ -330,8 +338,12 @@ impl TdxError {
             Self::NoCollateral { .. } => "no_collateral",
             Self::Root { .. } => "root_invalid",
             Self::RootNotTrusted { .. } => "root_not_trusted",
-            Self::Certificate { chain: Chain::Pck, .. } => "pck_certificate_invalid",
-            Self::ChainInvalid { chain: Chain::Pck, .. } => "pck_chain_invalid",
+            Self::Certificate {
+                chain: Chain::Pck, ..
+            } => "pck_certificate_invalid",
+            Self::ChainInvalid {
+                chain: Chain::Pck, ..
+            } => "pck_chain_invalid",
             Self::Certificate { .. } | Self::ChainInvalid { .. } => "collateral_signature_invalid",
             Self::QeReportSignature => "qe_report_signature_invalid",
             Self::QeBinding => "qe_binding_invalid",
@@ -344,11 +356,17 @@ impl TdxError {
             Self::CollateralNotYetValid { .. } => "collateral_not_yet_valid",
             Self::CrlExpired { .. } => "crl_expired",
             Self::CrlNotYetValid { .. } => "crl_not_yet_valid",
-            Self::CertificateExpired { chain: Chain::Pck, .. } => "pck_expired",
+            Self::CertificateExpired {
+                chain: Chain::Pck, ..
+            } => "pck_expired",
             Self::CertificateExpired { .. } => "collateral_expired",
-            Self::CertificateNotYetValid { chain: Chain::Pck, .. } => "pck_not_yet_valid",
+            Self::CertificateNotYetValid {
+                chain: Chain::Pck, ..
+            } => "pck_not_yet_valid",
             Self::CertificateNotYetValid { .. } => "collateral_not_yet_valid",
-            Self::Revoked { chain: Chain::Pck, .. } => "pck_revoked",
+            Self::Revoked {
+                chain: Chain::Pck, ..
+            } => "pck_revoked",
             Self::Revoked { .. } => "collateral_issuer_revoked",
             Self::CollateralKind { .. } => "collateral_type_mismatch",
             Self::FmspcMismatch { .. } => "fmspc_mismatch",
@@ -364,7 +382,9 @@ impl TdxError {
     pub fn crypto(&self) -> Crypto {
         match self {
             Self::Quote(_) => Crypto::NotApplicable,
-            Self::NoCollateral { .. } | Self::Root { .. } | Self::Collateral { .. } => Crypto::Unknown,
+            Self::NoCollateral { .. } | Self::Root { .. } | Self::Collateral { .. } => {
+                Crypto::Unknown
+            }
             Self::RootNotTrusted { .. }
             | Self::Certificate { .. }
             | Self::ChainInvalid { .. }

@@ -35,8 +35,12 @@ pub struct PckPlatform {
 
 impl PckPlatform {
     pub(super) fn parse(cert: &Certificate) -> Result<Self, &'static str> {
-        let (_, cert) = X509Certificate::from_der(&cert.der).map_err(|_| "it is not a certificate")?;
-        let mut found = cert.extensions().iter().filter(|extension| extension.oid.as_bytes() == SGX);
+        let (_, cert) =
+            X509Certificate::from_der(&cert.der).map_err(|_| "it is not a certificate")?;
+        let mut found = cert
+            .extensions()
+            .iter()
+            .filter(|extension| extension.oid.as_bytes() == SGX);
         let (Some(extension), None) = (found.next(), found.next()) else {
             return Err("it must have the SGX extension once: it is not a PCK certificate");
         };
@@ -69,7 +73,9 @@ fn array<const N: usize>(bytes: &[u8]) -> Option<Bytes<N>> {
 fn integer(content: &[u8]) -> Option<u16> {
     match *content {
         [low] if low < 0x80 => Some(low.into()),
-        [high, low] if high < 0x80 && (high != 0 || low >= 0x80) => Some(u16::from_be_bytes([high, low])),
+        [high, low] if high < 0x80 && (high != 0 || low >= 0x80) => {
+            Some(u16::from_be_bytes([high, low]))
+        }
         [0, high, low] if high >= 0x80 => Some(u16::from_be_bytes([high, low])),
         _ => None,
     }

@@ -48,13 +48,17 @@ pub enum QuoteError {
         found: u16,
     },
     /// The quote is of another TEE.
-    #[error("the quote is of TEE type {found:#x}, expected 0x81 (TDX); an SGX quote says nothing about a TD")]
+    #[error(
+        "the quote is of TEE type {found:#x}, expected 0x81 (TDX); an SGX quote says nothing about a TD"
+    )]
     NotTdx {
         /// TEE type found; 0 is SGX.
         found: u32,
     },
     /// The body descriptor of a version 5 quote names no TD report.
-    #[error("body type {found}, expected 2 (TD 1.0), 3 (TD 1.5) or 4 (TD 1.5 extended); 1 is an SGX enclave")]
+    #[error(
+        "body type {found}, expected 2 (TD 1.0), 3 (TD 1.5) or 4 (TD 1.5 extended); 1 is an SGX enclave"
+    )]
     BodyType {
         /// Body type found.
         found: u16,
@@ -92,7 +96,7 @@ pub enum QuoteError {
 }
 
 /// TD 1.0 body: the fields every TD report has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TdReport {
     /// TCB of the TDX module and SEAM loader when the TD was launched.
     pub tee_tcb_svn: Bytes<16>,
@@ -121,7 +125,7 @@ pub struct TdReport {
 }
 
 /// What a TD 1.5 body adds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TdReport15 {
     /// TCB of the TDX module now, after an update under the running TD.
     pub tee_tcb_svn2: Bytes<16>,
@@ -130,7 +134,7 @@ pub struct TdReport15 {
 }
 
 /// What body type 4 adds to TD 1.5 (`sgx_report2_body_v1_5_ex_t`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TdReport15Ex {
     /// Index of the VM inside a partitioned TD; 0 otherwise.
     pub vmid: u8,
@@ -260,7 +264,10 @@ fn to_usize(length: u32) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }
 
-fn bytes<const N: usize>(reader: &mut Reader<'_>, what: &'static str) -> Result<Bytes<N>, ReadError> {
+fn bytes<const N: usize>(
+    reader: &mut Reader<'_>,
+    what: &'static str,
+) -> Result<Bytes<N>, ReadError> {
     let mut out = [0; N];
     out.copy_from_slice(reader.take(what, N)?);
     Ok(Bytes(out))
@@ -301,7 +308,11 @@ fn descriptor(reader: &mut Reader<'_>) -> Result<u16, QuoteError> {
         _ => return Err(QuoteError::BodyType { found: kind }),
     };
     if found != wanted {
-        return Err(QuoteError::BodySize { kind, found, wanted });
+        return Err(QuoteError::BodySize {
+            kind,
+            found,
+            wanted,
+        });
     }
     Ok(kind)
 }
@@ -357,7 +368,10 @@ fn signature_data(data: &[u8]) -> Result<SignatureData<'_>, QuoteError> {
     let kind = outer.u16_le("certification data type")?;
     if kind != CERT_QE_REPORT {
         let wanted = "6 (QE report)";
-        return Err(QuoteError::CertificationType { found: kind, wanted });
+        return Err(QuoteError::CertificationType {
+            found: kind,
+            wanted,
+        });
     }
     let length = outer.u32_le("certification data length")?;
     let mut inner = Reader::new(outer.take("certification data", to_usize(length))?);
@@ -370,7 +384,10 @@ fn signature_data(data: &[u8]) -> Result<SignatureData<'_>, QuoteError> {
     let kind = inner.u16_le("inner certification data type")?;
     if kind != CERT_PCK_CHAIN {
         let wanted = "5 (PCK certificate chain)";
-        return Err(QuoteError::CertificationType { found: kind, wanted });
+        return Err(QuoteError::CertificationType {
+            found: kind,
+            wanted,
+        });
     }
     let length = inner.u32_le("PCK chain length")?;
     let pck_chain = inner.take("PCK chain", to_usize(length))?;
