@@ -44,6 +44,7 @@ const APPLETS: &[&str] = &[
     "test",
     "true",
     "cp",
+    "readlink",
 ];
 
 /// What `/init` ends with.

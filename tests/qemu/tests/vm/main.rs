@@ -1,0 +1,16 @@
+//! What can be proved only by booting the built image. Run by `cargo xtask test --only vm`.
+//!
+//! A boot costs many seconds in emulation, so boots are shared: a [`story::Story`] is a fixed
+//! sequence of them, told once, and each test asserts one thing about it.
+#![cfg(feature = "vm")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod boot_chain;
+mod refusals;
+mod story;
+mod unlock;
