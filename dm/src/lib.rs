@@ -1,1 +1,48 @@
-//! dawnkey-dm
+//! The volume: a LUKS2 template header with a sealed volume key, mapped by dm-crypt over dm-integrity.
+//!
+//! Disk and key in, mapped device out. This crate knows no network, no evidence and no policy.
+//!
+//! - [`header`]: the 32 KiB at a disk's begin, pure bytes in and out; the key comes out only of a header that is the
+//!   one that was written. `docs/volume-format.md` gives it byte by byte.
+//! - [`geometry`] and [`superblock`]: where data, tags and journal are.
+//! - [`mapper`]: the port [`Mapper`]: find, open, format, close. [`KernelMapper`] is its implementation.
+//! - [`disk`] and [`commit`]: reading, writing, flushing; the order of a header's writes.
+//! - [`blank`]: what is on a disk that is not a volume.
+//!
+//! Opening: the header is read once, into memory. Its seal must open under the DEK before anything is mapped; the
+//! tables are built from the values that were parsed, never from the disk again; the key goes into the kernel as a
+//! `logon` key that is unlinked at once. The new generation is written last.
+//!
+//! Formatting: the header is written last, so an interrupted format leaves a disk that is still blank.
+
+pub mod blank;
+pub mod commit;
+mod devices;
+pub mod disk;
+mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
+mod find;
+pub mod geometry;
+pub mod header;
+mod kernel;
+mod keyring;
+pub mod mapper;
+mod mkfs;
+pub mod superblock;
+mod syscalls;
+mod tables;
+#[cfg(test)]
+mod testing;
+mod volumes;
+mod wipe;
+
+pub use error::{MapError, Unreadable};
+pub use geometry::{Integrity, Layout};
+pub use header::{Condition, HeaderError, HeaderSeen, SealError, SealedHeader};
+pub use kernel::KernelMapper;
+pub use keyring::KeyringError;
+pub use mapper::{
+    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, SealedVolume, Timings, Wanted,
+};
+pub use tables::{BadName, DeviceNumber, MappedName};

@@ -1,0 +1,171 @@
+//! Creating and removing single device-mapper devices, and their nodes.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+
+use devicemapper::errors::Error as CoreError;
+use devicemapper::{DM, DevId, DmError, DmFlags, DmName, DmOptions, DmUuid};
+
+use crate::error::MapError;
+use crate::tables::{DeviceNumber, Table};
+
+/// The kernel's `ENXIO`: no device of this name.
+const NO_SUCH_DEVICE: i32 = libc::ENXIO;
+
+/// Who is to look at a new device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Nobody: udev makes its node and nothing else.
+    Us,
+    /// The system: udev probes it and makes its links.
+    System,
+}
+
+impl Audience {
+    fn options(self) -> DmOptions {
+        match self {
+            Self::Us => DmOptions::private(),
+            Self::System => DmOptions::default(),
+        }
+    }
+}
+
+/// An open `/dev/mapper/control`.
+pub(crate) struct Devices(DM);
+
+impl std::fmt::Debug for Devices {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Devices")
+    }
+}
+
+impl Devices {
+    pub(crate) fn open() -> Result<Self, MapError> {
+        let opened = DM::new().map(Self);
+        opened.map_err(|error| failed("open", "/dev/mapper/control", &error))
+    }
+
+    /// Whether a device of this name exists.
+    pub(crate) fn exists(&self, name: &str) -> Result<bool, MapError> {
+        let id = dm_name(name)?;
+        match self.0.device_info(&DevId::Name(id)) {
+            Ok(_) => Ok(true),
+            Err(error) if errno(&error) == Some(NO_SUCH_DEVICE) => Ok(false),
+            Err(error) => Err(failed("look for", name, &error)),
+        }
+    }
+
+    /// Creates a device, loads its table with the kernel wiping its copy of the buffer, and starts it. On failure it
+    /// is removed again.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        uuid: &str,
+        table: &Table,
+        audience: Audience,
+    ) -> Result<DeviceNumber, MapError> {
+        let id = dm_name(name)?;
+        let uuid = DmUuid::new(uuid).map_err(|error| failed("name", name, &error))?;
+        let info = self
+            .0
+            .device_create(id, Some(uuid), DmOptions::default())
+            .map_err(|error| failed("create", name, &error))?;
+        let secure = DmOptions::default().set_flags(DmFlags::DM_SECURE_DATA);
+        let device = DevId::Name(id);
+        let started = self
+            .0
+            .table_load(&device, std::slice::from_ref(table), secure)
+            .map_err(|error| failed("load the table of", name, &error))
+            .and_then(|_| {
+                self.0
+                    .device_suspend(&device, audience.options())
+                    .map_err(|error| failed("start", name, &error))
+            });
+        if let Err(error) = started {
+            // The first error is the one to report.
+            let _ = self.0.device_remove(&device, DmOptions::default());
+            return Err(error);
+        }
+        Ok(DeviceNumber {
+            major: info.device().major,
+            minor: info.device().minor,
+        })
+    }
+
+    /// Removes a device and the link that [`Devices::node`] made for it.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), MapError> {
+        let id = dm_name(name)?;
+        self.0
+            .device_remove(&DevId::Name(id), DmOptions::default())
+            .map_err(|error| failed("remove", name, &error))?;
+        let node = node_path(name);
+        match std::fs::symlink_metadata(&node) {
+            Ok(metadata) if metadata.is_symlink() => match std::fs::remove_file(&node) {
+                // udev was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other.map_err(|source| MapError::Node { node, source }),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// The node `/dev/mapper/NAME`. udev makes it where udev runs; otherwise it is made here, as the same link to
+    /// `../dm-N`, whose own node the kernel makes in devtmpfs.
+    pub(crate) fn node(&self, name: &str, number: DeviceNumber) -> Result<PathBuf, MapError> {
+        let node = node_path(name);
+        let made = match std::fs::symlink_metadata(&node) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                symlink(format!("../dm-{}", number.minor), &node)
+            }
+            other => other.map(drop),
+        };
+        made.and_then(|()| leads_to(&node, number))
+            .map(|()| node.clone())
+            .map_err(|source| MapError::Node { node, source })
+    }
+}
+
+fn node_path(name: &str) -> PathBuf {
+    Path::new("/dev/mapper").join(name)
+}
+
+/// A stale node of the same name must not send the caller to another device.
+fn leads_to(node: &Path, number: DeviceNumber) -> io::Result<()> {
+    let metadata = std::fs::metadata(node)?;
+    let rdev = metadata.rdev();
+    let major = nix::sys::stat::major(rdev);
+    let minor = nix::sys::stat::minor(rdev);
+    let same = (major, minor) == (u64::from(number.major), u64::from(number.minor));
+    if metadata.file_type().is_block_device() && same {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!(
+            "it is {major}:{minor}, must be the block device {number}"
+        )))
+    }
+}
+
+fn dm_name(name: &str) -> Result<&DmName, MapError> {
+    DmName::new(name).map_err(|error| failed("name", name, &error))
+}
+
+fn errno(error: &DmError) -> Option<i32> {
+    match error {
+        DmError::Core(CoreError::Ioctl(_, _, _, errno)) => Some(**errno as i32),
+        _ => None,
+    }
+}
+
+/// The crate's own text holds whole ioctl headers; the kernel's answer is what matters.
+fn failed(doing: &'static str, device: &str, error: &DmError) -> MapError {
+    let detail = match errno(error) {
+        Some(errno) => io::Error::from_raw_os_error(errno).to_string(),
+        None => error.to_string(),
+    };
+    MapError::DeviceMapper {
+        doing,
+        device: device.to_owned(),
+        detail,
+    }
+}

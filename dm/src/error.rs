@@ -1,0 +1,199 @@
+//! Why a volume was not found, opened, formatted or closed.
+
+use std::io;
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use crate::blank::Content;
+use crate::disk::OpenError;
+use crate::geometry::{DiskTooSmall, Integrity};
+use crate::header::{HeaderError, SealError};
+use crate::keyring::KeyringError;
+use crate::superblock::SuperblockError;
+use crate::tables::MappedName;
+
+/// Why a volume was not found, opened, formatted or closed.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// The machine's disks could not be listed.
+    #[error("list the machine's disks")]
+    List(#[source] io::Error),
+    /// No disk carries the volume, and none is configured to be formatted.
+    #[error(
+        "find volume {volume}: none of {searched} disks carries it, and no disk is configured that may be formatted{unreadable}"
+    )]
+    NotFound {
+        /// The volume.
+        volume: Uuid,
+        /// Disks that were read.
+        searched: usize,
+        /// Disks that could not be read, for the message.
+        unreadable: Unreadable,
+    },
+    /// More than one disk says that it carries the volume.
+    #[error(
+        "find volume {volume}: both {first} and {second} carry it; exactly one disk must",
+        first = first.display(), second = second.display()
+    )]
+    TwoDisks {
+        /// The volume.
+        volume: Uuid,
+        /// One disk.
+        first: PathBuf,
+        /// Another disk.
+        second: PathBuf,
+    },
+    /// A disk is absent, read-only, no block device, or cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The header of the volume, or of the configured disk, is damaged or was altered.
+    #[error("read the header of {}", device.display())]
+    Header {
+        /// The disk.
+        device: PathBuf,
+        /// What is wrong with it.
+        source: HeaderError,
+    },
+    /// The configured disk holds something that is not this volume.
+    #[error(
+        "use {device} for a new volume: it holds {content}; it must be blank (16 MiB of zeros)",
+        device = device.display()
+    )]
+    NotBlank {
+        /// The disk.
+        device: PathBuf,
+        /// What was recognised.
+        content: Content,
+    },
+    /// The configured disk is too small for a volume.
+    #[error("use {} for a new volume", device.display())]
+    TooSmall {
+        /// The disk.
+        device: PathBuf,
+        /// The sizes.
+        source: DiskTooSmall,
+    },
+    /// The disk is smaller than its volume.
+    #[error(
+        "open the volume on {device}: the disk has {bytes} bytes, its volume needs {needed}",
+        device = device.display()
+    )]
+    Shrunk {
+        /// The disk.
+        device: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The size its volume was laid out for.
+        needed: u64,
+    },
+    /// The disk is held by a mapping or filesystem already.
+    #[error("open the volume on {device}: the disk is in use by {holder}", device = device.display())]
+    InUse {
+        /// The disk.
+        device: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// A mapping of this name exists.
+    #[error("map {name}: a device-mapper device of this name exists already")]
+    NameTaken {
+        /// The name.
+        name: MappedName,
+    },
+    /// The volume has another kind of integrity than the configuration demands.
+    #[error("open the volume on {device}: its integrity is {found}, the configuration demands {wanted}", device = device.display())]
+    IntegrityDiffers {
+        /// The disk.
+        device: PathBuf,
+        /// The header's.
+        found: Integrity,
+        /// The configuration's.
+        wanted: Integrity,
+    },
+    /// The DEK is of another epoch than the header's.
+    #[error(
+        "open the volume: its header is of epoch {header}, the granted DEK is of epoch {grant}"
+    )]
+    EpochDiffers {
+        /// The header's.
+        header: u32,
+        /// The grant's.
+        grant: u32,
+    },
+    /// The granted generation does not come after the header's.
+    #[error(
+        "open the volume: its header is of generation {header}, the granted generation {grant} must be higher"
+    )]
+    GenerationNotHigher {
+        /// The header's.
+        header: u64,
+        /// The grant's.
+        grant: u64,
+    },
+    /// The seal could not be made or does not open.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Reading, writing or flushing a disk failed.
+    #[error("{doing} on {}", device.display())]
+    Disk {
+        /// What was attempted.
+        doing: &'static str,
+        /// The disk.
+        device: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The dm-integrity superblock is not the one that belongs to the header.
+    #[error("check {}", device.display())]
+    Superblock {
+        /// The disk.
+        device: PathBuf,
+        /// What differs.
+        source: SuperblockError,
+    },
+    /// The key could not be put into the kernel's keyring, or not taken out.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// A device-mapper call failed.
+    #[error("{doing} {device}: {detail}")]
+    DeviceMapper {
+        /// What was attempted.
+        doing: &'static str,
+        /// The mapping.
+        device: String,
+        /// What the kernel answered.
+        detail: String,
+    },
+    /// The device node of a mapping could not be made.
+    #[error("make the device node {}", node.display())]
+    Node {
+        /// The node.
+        node: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The program that makes the filesystem is missing, failed, or could not be run.
+    #[error("make a filesystem on {device} with {program}: {detail}", device = device.display())]
+    Filesystem {
+        /// The mapped device.
+        device: PathBuf,
+        /// The program.
+        program: &'static str,
+        /// What it said.
+        detail: String,
+    },
+}
+
+/// Disks that could not be read while searching, for a message.
+#[derive(Debug, Default)]
+pub struct Unreadable(pub Vec<(PathBuf, String)>);
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (device, reason) in &self.0 {
+            write!(f, "; {} could not be read: {reason}", device.display())?;
+        }
+        Ok(())
+    }
+}

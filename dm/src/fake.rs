@@ -1,0 +1,148 @@
+//! A mapper over plain files, for the tests of other crates: real headers and disks, no kernel.
+//!
+//! Only with the feature `fake`, which no release build enables.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use dawnkey_secret::{Dek, VolumeKey};
+
+use crate::disk::{Access, Disk, Disks, OpenError, OsDisk};
+use crate::error::MapError;
+use crate::mapper::{
+    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, SealedVolume, Timings, Wanted,
+};
+use crate::tables::MappedName;
+use crate::volumes::{Activation, Plan, Volumes};
+
+/// Maps nothing: the mapped device of a volume is its disk file.
+#[derive(Debug)]
+pub struct FakeMapper(Volumes<Files, NoKernel>);
+
+impl FakeMapper {
+    /// A machine with these disk files.
+    #[must_use]
+    pub fn new(disks: Vec<PathBuf>) -> Self {
+        Self(Volumes {
+            disks: Files(disks),
+            activation: NoKernel::default(),
+        })
+    }
+
+    /// Lets every further mapping fail.
+    pub fn refuse_to_map(&mut self) {
+        self.0.activation.broken = true;
+    }
+
+    /// Names of what is mapped.
+    pub fn mapped(&self) -> impl Iterator<Item = &str> {
+        self.0.activation.mapped.iter().map(String::as_str)
+    }
+}
+
+impl Mapper for FakeMapper {
+    fn find(&mut self, wanted: &Wanted) -> Result<Found, MapError> {
+        self.0.find(wanted)
+    }
+
+    fn open(&mut self, volume: SealedVolume, dek: &Dek, grant: Grant) -> Result<Mapped, MapError> {
+        self.0.open(volume, dek, grant)
+    }
+
+    fn format(
+        &mut self,
+        disk: BlankDisk,
+        dek: &Dek,
+        grant: Grant,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Mapped, MapError> {
+        self.0.format(disk, dek, grant, progress)
+    }
+
+    fn close(&mut self, mapped: &Mapped) -> Result<(), MapError> {
+        self.0.close(mapped)
+    }
+}
+
+/// Disk files.
+#[derive(Debug)]
+struct Files(Vec<PathBuf>);
+
+impl Disks for Files {
+    fn list(&self) -> io::Result<Vec<PathBuf>> {
+        Ok(self.0.clone())
+    }
+
+    fn open(&self, device: &Path, access: Access) -> Result<Box<dyn Disk>, OpenError> {
+        OsDisk::open(device, access).map(|disk| Box::new(disk) as Box<dyn Disk>)
+    }
+
+    fn holder(&self, _: &dyn Disk) -> Option<String> {
+        None
+    }
+}
+
+/// Remembers names.
+#[derive(Debug, Default)]
+struct NoKernel {
+    mapped: BTreeSet<String>,
+    broken: bool,
+}
+
+impl NoKernel {
+    fn refuse_broken(&self, plan: &Plan<'_>) -> Result<(), MapError> {
+        if self.broken {
+            return Err(MapError::DeviceMapper {
+                doing: "load the table of",
+                device: plan.name.to_string(),
+                detail: "told to fail".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Activation for NoKernel {
+    fn refuse_taken(&mut self, name: &MappedName) -> Result<(), MapError> {
+        if self.mapped.contains(name.as_str()) {
+            return Err(MapError::NameTaken { name: name.clone() });
+        }
+        Ok(())
+    }
+
+    fn prepare(
+        &mut self,
+        plan: &Plan<'_>,
+        _: &mut dyn Disk,
+        _: &VolumeKey,
+        filesystem: Option<Filesystem>,
+        progress: &mut dyn FnMut(Progress),
+        _: &mut Timings,
+    ) -> Result<(), MapError> {
+        self.refuse_broken(plan)?;
+        let total = plan.layout.data_sectors() * crate::geometry::SECTOR_BYTES;
+        progress(Progress::Wipe { done: total, total });
+        if filesystem.is_some() {
+            progress(Progress::Filesystem);
+        }
+        Ok(())
+    }
+
+    fn activate(
+        &mut self,
+        plan: &Plan<'_>,
+        disk: &dyn Disk,
+        _: &VolumeKey,
+        _: &mut Timings,
+    ) -> Result<PathBuf, MapError> {
+        self.refuse_broken(plan)?;
+        self.mapped.insert(plan.name.to_string());
+        Ok(disk.path().to_owned())
+    }
+
+    fn deactivate(&mut self, name: &MappedName) -> Result<(), MapError> {
+        self.mapped.remove(name.as_str());
+        Ok(())
+    }
+}

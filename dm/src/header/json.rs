@@ -1,0 +1,252 @@
+//! The JSON part of a header: typed, written in one way only, read strictly.
+//!
+//! Reading first names what a known attack would change (keyslot, segment, cipher, token, flags, requirements, cost),
+//! then parses into the types below, which know no further field. That the text is the only one for its values is
+//! checked by the caller, who writes it anew and compares all bytes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::CopyError;
+use crate::geometry::{
+    BLOCK_BYTES, DATA_OFFSET_BYTES, INTERLEAVE_SECTORS, Integrity, Layout, TAG_BYTES,
+};
+
+/// Version of the token's format.
+pub const FORMAT_VERSION: u32 = 1;
+/// Bytes of the seal's nonce.
+pub const NONCE_BYTES: usize = 12;
+/// Bytes that sealing adds to the volume key.
+pub const TAG_OF_SEAL_BYTES: usize = 16;
+/// Bytes of the key digest's salt, and of the digest.
+pub const DIGEST_BYTES: usize = 32;
+/// PBKDF2 iterations of the key digest: the least that LUKS2 knows. The key is 512 random bits or more, so that no
+/// amount of iterations would add anything.
+pub const DIGEST_ITERATIONS: u32 = 1000;
+
+const CIPHER: &str = "aes-xts-plain64";
+const KEYSLOTS_BYTES: u64 = DATA_OFFSET_BYTES - 2 * super::binary::COPY_BYTES as u64;
+
+/// The values of the JSON part that vary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fields {
+    /// Epoch of the DEK.
+    pub epoch: u32,
+    /// Generation.
+    pub generation: u64,
+    /// Layout.
+    pub layout: Layout,
+    /// Salt of the key digest.
+    pub salt: [u8; DIGEST_BYTES],
+    /// PBKDF2-HMAC-SHA256 of the volume key.
+    pub digest: [u8; DIGEST_BYTES],
+    /// Nonce of the seal.
+    pub nonce: [u8; NONCE_BYTES],
+    /// Sealed volume key with its tag.
+    pub sealed: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    keyslots: Nothing,
+    tokens: Only<Token>,
+    segments: Only<Segment>,
+    digests: Only<KeyDigest>,
+    config: Config,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Only<T> {
+    #[serde(rename = "0")]
+    only: T,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    r#type: String,
+    keyslots: [String; 0],
+    version: u32,
+    epoch: u32,
+    generation: String,
+    layout: TokenLayout,
+    nonce: String,
+    volume_key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenLayout {
+    tag_bytes: u64,
+    journal_sections: u32,
+    interleave_sectors: u64,
+    data_sectors: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Segment {
+    r#type: String,
+    offset: String,
+    size: String,
+    iv_tweak: String,
+    encryption: String,
+    sector_size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integrity: Option<SegmentIntegrity>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SegmentIntegrity {
+    r#type: String,
+    journal_encryption: String,
+    journal_integrity: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyDigest {
+    r#type: String,
+    keyslots: [String; 0],
+    segments: [String; 1],
+    hash: String,
+    iterations: u32,
+    salt: String,
+    digest: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    json_size: String,
+    keyslots_size: String,
+}
+
+/// Writes the text. `None` only if serialisation itself fails, which these types give no cause for.
+pub(super) fn encode(fields: &Fields) -> Option<String> {
+    let hmac = fields.layout.integrity() == Integrity::HmacSha256;
+    let document = Document {
+        keyslots: Nothing {},
+        tokens: Only {
+            only: Token {
+                r#type: "dawnkey".into(),
+                keyslots: [],
+                version: FORMAT_VERSION,
+                epoch: fields.epoch,
+                generation: fields.generation.to_string(),
+                layout: TokenLayout {
+                    tag_bytes: if hmac { TAG_BYTES } else { 0 },
+                    journal_sections: fields.layout.journal_sections(),
+                    interleave_sectors: if hmac { INTERLEAVE_SECTORS } else { 0 },
+                    data_sectors: fields.layout.data_sectors().to_string(),
+                },
+                nonce: BASE64.encode(fields.nonce),
+                volume_key: BASE64.encode(&fields.sealed),
+            },
+        },
+        segments: Only {
+            only: Segment {
+                r#type: "crypt".into(),
+                offset: DATA_OFFSET_BYTES.to_string(),
+                size: "dynamic".into(),
+                iv_tweak: "0".into(),
+                encryption: CIPHER.into(),
+                sector_size: BLOCK_BYTES,
+                integrity: hmac.then(|| SegmentIntegrity {
+                    r#type: "hmac(sha256)".into(),
+                    journal_encryption: "none".into(),
+                    journal_integrity: "none".into(),
+                }),
+            },
+        },
+        digests: Only {
+            only: KeyDigest {
+                r#type: "pbkdf2".into(),
+                keyslots: [],
+                segments: ["0".into()],
+                hash: "sha256".into(),
+                iterations: DIGEST_ITERATIONS,
+                salt: BASE64.encode(fields.salt),
+                digest: BASE64.encode(fields.digest),
+            },
+        },
+        config: Config {
+            json_size: super::binary::JSON_BYTES.to_string(),
+            keyslots_size: KEYSLOTS_BYTES.to_string(),
+        },
+    };
+    serde_json::to_string(&document).ok()
+}
+
+/// Reads the JSON area of a copy.
+pub(super) fn parse(area: &[u8]) -> Result<Fields, CopyError> {
+    let end = area
+        .iter()
+        .position(|byte| *byte == 0)
+        .ok_or(CopyError::JsonArea)?;
+    let text = area.get(..end).ok_or(CopyError::JsonArea)?;
+    let text = std::str::from_utf8(text).map_err(|_| CopyError::JsonArea)?;
+    let shape = |error: serde_json::Error| CopyError::JsonShape(error.to_string());
+    super::suspects::name(&serde_json::from_str::<Value>(text).map_err(shape)?)?;
+    fields(serde_json::from_str(text).map_err(shape)?)
+}
+
+fn fields(document: Document) -> Result<Fields, CopyError> {
+    let token = document.tokens.only;
+    if token.version != FORMAT_VERSION {
+        return Err(CopyError::FormatVersion {
+            found: token.version,
+        });
+    }
+    let integrity = match document.segments.only.integrity {
+        Some(_) => Integrity::HmacSha256,
+        None => Integrity::None,
+    };
+    let generation = decimal(&token.generation, "token generation")?;
+    if generation == 0 || token.epoch == 0 {
+        return Err(CopyError::Value {
+            field: "token epoch or generation",
+        });
+    }
+    let data_sectors = decimal(&token.layout.data_sectors, "token layout.data_sectors")?;
+    let layout = Layout::from_parts(integrity, data_sectors, token.layout.journal_sections)?;
+    let digest = document.digests.only;
+    let sealed = bytes(&token.volume_key, "token volume_key")?;
+    if sealed.len() != integrity.volume_key_bytes() + TAG_OF_SEAL_BYTES {
+        return Err(CopyError::Value {
+            field: "token volume_key",
+        });
+    }
+    Ok(Fields {
+        epoch: token.epoch,
+        generation,
+        layout,
+        salt: array(&digest.salt, "digest salt")?,
+        digest: array(&digest.digest, "digest digest")?,
+        nonce: array(&token.nonce, "token nonce")?,
+        sealed,
+    })
+}
+
+fn decimal(text: &str, field: &'static str) -> Result<u64, CopyError> {
+    text.parse().map_err(|_| CopyError::Value { field })
+}
+
+fn bytes(text: &str, field: &'static str) -> Result<Vec<u8>, CopyError> {
+    BASE64.decode(text).map_err(|_| CopyError::Value { field })
+}
+
+fn array<const N: usize>(text: &str, field: &'static str) -> Result<[u8; N], CopyError> {
+    bytes(text, field)?
+        .try_into()
+        .map_err(|_| CopyError::Value { field })
+}

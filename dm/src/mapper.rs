@@ -1,0 +1,190 @@
+//! The port to disks: find a volume, open it, format it, close it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dawnkey_secret::Dek;
+use uuid::Uuid;
+
+use crate::disk::Disk;
+use crate::error::MapError;
+use crate::geometry::{Integrity, Layout};
+use crate::header::{Condition, HeaderSeen, SealedHeader};
+use crate::tables::MappedName;
+
+/// A filesystem that is made once, after formatting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filesystem {
+    /// ext4, by `mke2fs`.
+    Ext4,
+}
+
+/// Which volume is wanted, from measured configuration.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Its id.
+    pub volume: Uuid,
+    /// The mapping's name.
+    pub name: MappedName,
+    /// The only disk that may be formatted; `None` means that none may.
+    pub device: Option<PathBuf>,
+    /// How changed blocks are found. A volume with another kind is refused.
+    pub integrity: Integrity,
+    /// What is made on it after formatting.
+    pub filesystem: Option<Filesystem>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub enum Found {
+    /// The volume, its seal closed.
+    Volume(SealedVolume),
+    /// The configured disk, blank.
+    Blank(BlankDisk),
+}
+
+/// A volume on its disk, its seal closed. Holds the header as it was read, once.
+pub struct SealedVolume {
+    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) header: SealedHeader,
+    pub(crate) condition: Condition,
+    pub(crate) name: MappedName,
+}
+
+impl SealedVolume {
+    /// What the header says of itself.
+    #[must_use]
+    pub fn seen(&self) -> HeaderSeen {
+        self.header.seen()
+    }
+
+    /// The disk.
+    #[must_use]
+    pub fn device(&self) -> &Path {
+        self.disk.path()
+    }
+
+    /// In which state the header's copies were.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        self.condition
+    }
+}
+
+impl std::fmt::Debug for SealedVolume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedVolume")
+            .field("device", &self.disk.path())
+            .field("seen", &self.seen())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A disk that may become the volume, if the key service grants it.
+pub struct BlankDisk {
+    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) layout: Layout,
+    pub(crate) volume: Uuid,
+    pub(crate) name: MappedName,
+    pub(crate) filesystem: Option<Filesystem>,
+}
+
+impl BlankDisk {
+    /// The disk.
+    #[must_use]
+    pub fn device(&self) -> &Path {
+        self.disk.path()
+    }
+}
+
+impl std::fmt::Debug for BlankDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlankDisk")
+            .field("device", &self.disk.path())
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the key service granted together with the DEK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// Epoch of the DEK.
+    pub epoch: u32,
+    /// Generation to write into the header.
+    pub generation: u64,
+}
+
+/// How far a format has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Blocks are being written for the first time, so that every one has a valid tag.
+    Wipe {
+        /// Bytes written.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The filesystem is being made.
+    Filesystem,
+    /// The volume is being mapped as it will be from now on.
+    Map,
+    /// The header is being written: from here on the volume exists.
+    Commit,
+}
+
+/// How long each part took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Making or opening the header's seal.
+    pub seal: Duration,
+    /// Preparing a blank disk: superblock, wipe.
+    pub wipe: Duration,
+    /// Making the filesystem.
+    pub filesystem: Duration,
+    /// Mapping the dm-integrity layer.
+    pub integrity: Duration,
+    /// Mapping the dm-crypt layer.
+    pub crypt: Duration,
+    /// Writing the header.
+    pub commit: Duration,
+}
+
+/// An open volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// The device in clear: `/dev/mapper/NAME`.
+    pub device: PathBuf,
+    /// The mapping's name.
+    pub name: MappedName,
+    /// The header as it is on the disk now.
+    pub seen: HeaderSeen,
+    /// How long each part took.
+    pub timings: Timings,
+}
+
+/// Finds, opens, formats and closes volumes.
+pub trait Mapper {
+    /// Looks at every disk for the volume; writes nothing.
+    ///
+    /// Exactly one disk must carry it. If none does and a disk is configured, that disk must be blank.
+    fn find(&mut self, wanted: &Wanted) -> Result<Found, MapError>;
+
+    /// Opens the seal, maps the volume, then writes the granted generation into its header.
+    ///
+    /// When anything fails nothing stays mapped, and the header is the old one or the new one.
+    fn open(&mut self, volume: SealedVolume, dek: &Dek, grant: Grant) -> Result<Mapped, MapError>;
+
+    /// Makes the volume on a blank disk, filesystem included. The header is written last: before that the disk is
+    /// blank for [`Mapper::find`], and formatting can begin anew.
+    fn format(
+        &mut self,
+        disk: BlankDisk,
+        dek: &Dek,
+        grant: Grant,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Mapped, MapError>;
+
+    /// Takes the mapping away.
+    fn close(&mut self, mapped: &Mapped) -> Result<(), MapError>;
+}

@@ -1,0 +1,149 @@
+//! The dm-integrity superblock: 4096 bytes at 16 MiB, written once by the kernel when the volume is formatted.
+//!
+//! It lies outside the sealed header and the kernel reads it from the disk itself, so this comparison names damage
+//! early; what protects the data is the tag of every block, checked by dm-crypt with the volume key.
+//!
+//! Layout (little-endian), from `struct superblock` of `drivers/md/dm-integrity.c`: magic 8, version 1,
+//! log2 interleave 1, tag bytes 2, journal sections 4, data sectors 8, flags 4, log2 sectors per block 1,
+//! log2 blocks per bitmap bit 1, padding 2, recalculated sector 8, padding 8, salt 16; zeros to the end.
+
+use crate::geometry::{BLOCK_SECTORS, LOG2_INTERLEAVE_SECTORS, Layout, TAG_BYTES};
+
+/// Bytes of the superblock.
+pub const SUPERBLOCK_BYTES: usize = 4096;
+
+const MAGIC: &[u8; 8] = b"integrt\0";
+/// Version that goes with [`FLAG_FIXED_PADDING`].
+const VERSION: u8 = 4;
+/// `SB_FLAG_FIXED_PADDING`: tag runs are padded to 4 KiB, as every current tool formats.
+const FLAG_FIXED_PADDING: u32 = 8;
+
+/// The superblock is not the one that belongs to the header's layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SuperblockError {
+    /// No dm-integrity superblock is there.
+    #[error(
+        "compare the dm-integrity superblock at 16 MiB: it does not begin with `integrt`; the volume needs one"
+    )]
+    Absent,
+    /// A field has another value than the sealed header demands.
+    #[error(
+        "compare the dm-integrity superblock at 16 MiB: byte {offset} ({field}) is {found:#04x}, the sealed header demands {wanted:#04x}"
+    )]
+    Differs {
+        /// Byte within the superblock.
+        offset: usize,
+        /// Name of the field at that byte.
+        field: &'static str,
+        /// What is there.
+        found: u8,
+        /// What the layout demands.
+        wanted: u8,
+    },
+}
+
+/// The superblock that the kernel writes for `layout`.
+#[must_use]
+pub fn expected(layout: &Layout) -> [u8; SUPERBLOCK_BYTES] {
+    let mut bytes = Vec::with_capacity(SUPERBLOCK_BYTES);
+    bytes.extend_from_slice(MAGIC);
+    bytes.push(VERSION);
+    bytes.push(LOG2_INTERLEAVE_SECTORS);
+    bytes.extend_from_slice(&u16::try_from(TAG_BYTES).unwrap_or(0).to_le_bytes());
+    bytes.extend_from_slice(&layout.journal_sections().to_le_bytes());
+    bytes.extend_from_slice(&layout.data_sectors().to_le_bytes());
+    bytes.extend_from_slice(&FLAG_FIXED_PADDING.to_le_bytes());
+    bytes.push(u8::try_from(BLOCK_SECTORS.trailing_zeros()).unwrap_or(0));
+    bytes.resize(SUPERBLOCK_BYTES, 0);
+    let mut block = [0; SUPERBLOCK_BYTES];
+    block.copy_from_slice(&bytes);
+    block
+}
+
+/// Compares a superblock read from the disk with the one `layout` demands.
+pub fn check(found: &[u8; SUPERBLOCK_BYTES], layout: &Layout) -> Result<(), SuperblockError> {
+    if !found.starts_with(MAGIC) {
+        return Err(SuperblockError::Absent);
+    }
+    let wanted = expected(layout);
+    let differing = found.iter().zip(&wanted).position(|(a, b)| a != b);
+    match differing {
+        None => Ok(()),
+        Some(offset) => Err(SuperblockError::Differs {
+            offset,
+            field: field_at(offset),
+            found: found.get(offset).copied().unwrap_or_default(),
+            wanted: wanted.get(offset).copied().unwrap_or_default(),
+        }),
+    }
+}
+
+fn field_at(offset: usize) -> &'static str {
+    match offset {
+        0..8 => "magic",
+        8 => "version",
+        9 => "interleave",
+        10..12 => "tag size",
+        12..16 => "journal sections",
+        16..24 => "data sectors",
+        24..28 => "flags",
+        28 => "sectors per block",
+        29 => "bitmap granularity",
+        32..40 => "recalculated sector",
+        48..64 => "salt",
+        _ => "padding",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+    use crate::geometry::Integrity;
+
+    fn layout() -> Layout {
+        Layout::for_disk(Integrity::HmacSha256, 256 << 20).unwrap()
+    }
+
+    #[test]
+    fn superblock_of_a_256_mib_disk_is_pinned() {
+        let head: Vec<String> = expected(&layout())[..32]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            head.concat(),
+            "696e746567727400\
+             040f20000f000000\
+             8061070000000000\
+             0800000003000000"
+        );
+    }
+
+    #[test]
+    fn refuses_every_changed_byte_of_the_superblock() {
+        for offset in 0..SUPERBLOCK_BYTES {
+            let mut bent = expected(&layout());
+            bent[offset] ^= 1;
+            let refused = check(&bent, &layout()).unwrap_err();
+            if offset < 8 {
+                assert_eq!(refused, SuperblockError::Absent);
+            } else {
+                assert!(
+                    matches!(refused, SuperblockError::Differs { offset: at, .. } if at == offset)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_recalculating_superblock_by_name() {
+        let mut bent = expected(&layout());
+        bent[24] |= 2;
+        let refused = check(&bent, &layout());
+        assert!(matches!(
+            refused,
+            Err(SuperblockError::Differs { field: "flags", .. })
+        ));
+    }
+}

@@ -1,0 +1,73 @@
+//! The four kernel calls that have no safe wrapper: two block-device ioctls, `add_key` and `keyctl`.
+#![allow(unsafe_code)]
+// JUSTIFICATION: BLKGETSIZE64 and BLKROGET exist only as ioctls, and neither std, nix nor another dependency wraps
+// add_key(2) and keyctl(2) for `logon` keys. Every function below is safe to call with any argument.
+
+use std::ffi::{CStr, c_int, c_long};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// `KEY_SPEC_THREAD_KEYRING`: seen by this thread only, gone with it.
+const THREAD_KEYRING: c_long = -1;
+/// `KEYCTL_UNLINK`.
+const UNLINK: c_long = 9;
+
+mod raw {
+    #![allow(missing_docs)]
+    nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
+    nix::ioctl_read_bad!(blkroget, nix::request_code_none!(0x12, 94), super::c_int);
+}
+
+/// Size of a block device in bytes.
+pub(crate) fn block_device_bytes(device: &File) -> io::Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: the descriptor is open for the length of the call, and BLKGETSIZE64 writes one u64 to the pointer.
+    // (The request number encodes size_t; it is a u64 on every 64-bit architecture, where the kernel fixed it.)
+    unsafe { raw::blkgetsize64(device.as_raw_fd(), &raw mut bytes) }?;
+    Ok(bytes)
+}
+
+/// Whether the kernel holds a block device for read-only.
+pub(crate) fn block_device_is_read_only(device: &File) -> io::Result<bool> {
+    let mut read_only = 0;
+    // SAFETY: the descriptor is open for the length of the call, and BLKROGET writes one int to the pointer.
+    unsafe { raw::blkroget(device.as_raw_fd(), &raw mut read_only) }?;
+    Ok(read_only != 0)
+}
+
+/// Serial number of a kernel key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeySerial(i32);
+
+/// Adds a `logon` key to the calling thread's keyring. The kernel copies the payload; user space can never read it.
+pub(crate) fn add_logon_key(description: &CStr, payload: &[u8]) -> io::Result<KeySerial> {
+    // SAFETY: both strings end with NUL, and the kernel reads exactly `payload.len()` bytes from the payload; it keeps
+    // no pointer.
+    let serial = unsafe {
+        libc::syscall(
+            libc::SYS_add_key,
+            c"logon".as_ptr(),
+            description.as_ptr(),
+            payload.as_ptr(),
+            payload.len(),
+            THREAD_KEYRING,
+        )
+    };
+    match i32::try_from(serial) {
+        Ok(serial) if serial > 0 => Ok(KeySerial(serial)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Unlinks a key from the calling thread's keyring.
+pub(crate) fn unlink_key(serial: KeySerial) -> io::Result<()> {
+    let (operation, key) = (UNLINK, c_long::from(serial.0));
+    // SAFETY: KEYCTL_UNLINK takes two numbers and touches no memory of this process.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, operation, key, THREAD_KEYRING) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
