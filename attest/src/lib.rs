@@ -24,3 +24,10 @@ pub mod tpm;
 
 #[cfg(feature = "verify")]
 pub mod verify;
+
+#[cfg(feature = "collect")]
+pub mod collect;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+#[cfg(feature = "measure")]
+pub mod measure;

@@ -89,7 +89,7 @@ pub struct Event<'a> {
     pub pcr: u32,
     /// Event type, see [`kind`].
     pub kind: u32,
-    /// One digest per bank of the log.
+    /// Digests of the banks it was extended into: all of the log's, or some (Windows' loader writes one).
     pub digests: Vec<Digest<'a>>,
     /// The event's own bytes.
     pub data: &'a [u8],
@@ -215,16 +215,17 @@ fn agile_event<'a>(reader: &mut Reader<'a>, banks: &[Bank]) -> Result<Event<'a>,
     let (pcr, kind) = head(reader)?;
     let at = reader.at();
     let count = reader.u32_le("digests.count")?;
-    if usize::try_from(count).ok() != Some(banks.len()) {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if count == 0 || count > banks.len() {
         return Err(ReadError::Value {
             what: "digests.count",
             at,
-            found: count.into(),
-            wanted: "one digest for each bank of the Spec ID event",
+            found: count as u64,
+            wanted: "1 to the number of banks in the Spec ID event",
         });
     }
-    let mut digests: Vec<Digest<'a>> = Vec::with_capacity(banks.len());
-    for _ in banks {
+    let mut digests: Vec<Digest<'a>> = Vec::with_capacity(count);
+    for _ in 0..count {
         let at = reader.at();
         let alg = reader.u16_le("digest.algorithm")?;
         let bank = banks.iter().find(|bank| bank.alg == alg);
@@ -233,7 +234,7 @@ fn agile_event<'a>(reader: &mut Reader<'a>, banks: &[Bank]) -> Result<Event<'a>,
             what: "digest.algorithm",
             at,
             found: alg.into(),
-            wanted: "each algorithm of the Spec ID event once",
+            wanted: "an algorithm of the Spec ID event, at most once",
         })?;
         digests.push(Digest {
             alg,
@@ -311,7 +312,7 @@ fn bank(reader: &mut Reader<'_>) -> Result<Bank, ReadError> {
     let at = reader.at();
     let alg = reader.u16_le("specId.algorithmId")?;
     let size = usize::from(reader.u16_le("specId.digestSize")?);
-    let known = crate::tpm::hash::Hash::from_id(alg).map(|hash| hash.len());
+    let known = crate::tpm::hash::Hash::from_id(alg).map(|hash| hash.size());
     if size == 0 || size > MAX_DIGEST || known.is_some_and(|known| known != size) {
         return Err(ReadError::Value {
             what: "specId.digestSize",

@@ -39,7 +39,7 @@ pub type Replay = BTreeMap<u8, Vec<u8>>;
 /// Replays a log in one bank.
 ///
 /// PCRs start at zero, PCR 0 at the startup locality where the log names one (or 4 where an H-CRTM event begins
-/// it). Events of type `EV_NO_ACTION` are not extended.
+/// it). Events of type `EV_NO_ACTION`, and events without a digest for the bank, are not extended.
 pub fn replay(log: &EventLog<'_>, bank: Hash) -> Result<Replay, ReplayError> {
     if !log.has_bank(bank.id()) {
         return Err(ReplayError::NoBank { bank: bank.name() });
@@ -90,7 +90,7 @@ fn startup_locality(event: usize, bytes: &[u8]) -> Result<u8, ReplayError> {
 }
 
 fn initial(bank: Hash, last: u8) -> Vec<u8> {
-    let mut value = vec![0; bank.len()];
+    let mut value = vec![0; bank.size()];
     if let Some(byte) = value.last_mut() {
         *byte = last;
     }

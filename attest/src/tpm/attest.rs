@@ -87,7 +87,7 @@ impl Quote {
             safe: yes_no(&mut reader)?,
             firmware_version: reader.u64_be("firmwareVersion")?,
             selections: selections(&mut reader)?,
-            pcr_digest: reader.sized("pcrDigest", Hash::Sha512.len())?.to_vec(),
+            pcr_digest: reader.sized("pcrDigest", Hash::Sha512.size())?.to_vec(),
         };
         reader.finish("TPMS_ATTEST")?;
         Ok(quote)

@@ -39,7 +39,7 @@ impl Hash {
     }
 
     /// Bytes of a digest.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Self::Sha1 => 20,
             Self::Sha256 => 32,

@@ -73,7 +73,7 @@ impl Curve {
     }
 
     /// Bytes of a coordinate.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Self::P256 => 32,
             Self::P384 => 48,
@@ -155,7 +155,7 @@ impl Public {
         })?;
         let attributes = Attributes(reader.u32_be("public.objectAttributes")?);
         let auth_policy = reader
-            .sized("public.authPolicy", Hash::Sha512.len())?
+            .sized("public.authPolicy", Hash::Sha512.size())?
             .to_vec();
         let symmetric = symmetric(&mut reader)?;
         let scheme = scheme(&mut reader)?;
@@ -253,11 +253,11 @@ fn ecc(reader: &mut Reader<'_>) -> Result<Key, ReadError> {
     let mut coordinate = |what| -> Result<Vec<u8>, ReadError> {
         let at = reader.at();
         let bytes = reader.sized(what, MAX_COORDINATE)?;
-        left_pad(bytes, curve.len()).ok_or(ReadError::TooMany {
+        left_pad(bytes, curve.size()).ok_or(ReadError::TooMany {
             what,
             at,
             found: bytes.len(),
-            most: curve.len(),
+            most: curve.size(),
         })
     };
     let x = coordinate("ecc.x")?;

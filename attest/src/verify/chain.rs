@@ -402,8 +402,8 @@ fn key_of(certificate: &X509Certificate<'_>) -> Result<Key, &'static str> {
                 _ => return Err("the curve is not P-256 or P-384"),
             };
             match point.data().split_first() {
-                Some((0x04, xy)) if xy.len() == 2 * curve.len() => {
-                    let (x, y) = xy.split_at(curve.len());
+                Some((0x04, xy)) if xy.len() == 2 * curve.size() => {
+                    let (x, y) = xy.split_at(curve.size());
                     Ok(Key::Ecc {
                         curve,
                         x: x.to_vec(),

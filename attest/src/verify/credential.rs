@@ -93,10 +93,10 @@ pub fn make(
         });
     }
     let hash = ek.name_alg;
-    if secret.is_empty() || secret.len() > hash.len() {
+    if secret.is_empty() || secret.len() > hash.size() {
         return Err(CredentialError::Secret {
             found: secret.len(),
-            most: hash.len(),
+            most: hash.size(),
         });
     }
     let bits = aes_bits(ek.symmetric)?;
@@ -104,7 +104,7 @@ pub fn make(
     let mut identity = Zeroizing::new(sized(secret));
     let key = kdfa(hash, &seed, b"STORAGE", ak_name, &[], bits)?;
     aes_cfb(&key, &mut identity)?;
-    let digest_bits = u16::try_from(hash.len() * 8).unwrap_or(u16::MAX);
+    let digest_bits = u16::try_from(hash.size() * 8).unwrap_or(u16::MAX);
     let mac_key = kdfa(hash, &seed, b"INTEGRITY", &[], &[], digest_bits)?;
     let mac = hmac(hash, &mac_key, &[&identity, ak_name])?;
     let mut id_object = sized(&mac);
@@ -144,7 +144,7 @@ fn rsa_seed(ek: &Public) -> Result<Seed, CredentialError> {
         Hash::Sha512 => &rsa::OAEP_SHA512_MGF1SHA512,
         Hash::Sha1 => return Err(Unsupported.into()),
     };
-    let mut seed = Zeroizing::new(vec![0; ek.name_alg.len()]);
+    let mut seed = Zeroizing::new(vec![0; ek.name_alg.size()]);
     aws_lc_rs::rand::fill(&mut seed).map_err(|_| CredentialError::Crypto { what: "random" })?;
     let key = PublicEncryptingKey::from_der(&ek.key.spki()).map_err(|_| CredentialError::Key)?;
     let key = OaepPublicEncryptingKey::new(key).map_err(|_| CredentialError::Key)?;
@@ -167,10 +167,10 @@ fn ecc_seed(ek: &Public, curve: Curve, ek_x: &[u8]) -> Result<Seed, CredentialEr
     let point = ours.compute_public_key().map_err(failed)?;
     let point = point.as_ref().get(1..).unwrap_or_default();
     let (x, y) = point
-        .split_at_checked(curve.len())
+        .split_at_checked(curve.size())
         .ok_or(CredentialError::Crypto { what: "ECDH" })?;
     let peer = UnparsedPublicKey::new(algorithm, ek.key.point());
-    let bits = u16::try_from(ek.name_alg.len() * 8).unwrap_or(u16::MAX);
+    let bits = u16::try_from(ek.name_alg.size() * 8).unwrap_or(u16::MAX);
     let seed = agreement::agree_ephemeral(ours, peer, CredentialError::Key, |z| {
         Ok(kdfe(ek.name_alg, z, b"IDENTITY", x, ek_x, bits)?)
     })?;

@@ -74,7 +74,7 @@ fn expand(
     mut block: impl FnMut(u32) -> Result<Vec<u8>, Unsupported>,
 ) -> Result<Zeroizing<Vec<u8>>, Unsupported> {
     let wanted = usize::from(bits / 8);
-    let mut out = Zeroizing::new(Vec::with_capacity(wanted + hash.len()));
+    let mut out = Zeroizing::new(Vec::with_capacity(wanted + hash.size()));
     let mut counter = 1u32;
     while out.len() < wanted {
         out.extend_from_slice(&Zeroizing::new(block(counter)?));

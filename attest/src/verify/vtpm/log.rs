@@ -35,7 +35,7 @@ fn check_replay(
     pcrs: &BTreeMap<u8, Vec<u8>>,
 ) -> Result<(), VtpmError> {
     let replayed = replay::replay(log, bank).map_err(VtpmError::Replay)?;
-    let untouched = vec![0; bank.len()];
+    let untouched = vec![0; bank.size()];
     for pcr in COVERED {
         let Some(quoted) = pcrs.get(&pcr) else {
             continue;

@@ -250,7 +250,7 @@ fn bank_values(evidence: &VtpmEvidence, bank: Hash) -> Result<BTreeMap<u8, Vec<u
             .ok()
             .filter(|index| *index < PCR_COUNT);
         let index = index.ok_or_else(|| refuse(value.index, "the index is above 23"))?;
-        if value.digest.len() != bank.len() {
+        if value.digest.len() != bank.size() {
             return Err(refuse(
                 value.index,
                 "the value has not the bank's digest length",

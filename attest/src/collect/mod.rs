@@ -1,0 +1,34 @@
+//! Collects evidence on a node, behind one trait.
+
+mod ak;
+mod ek;
+mod error;
+mod pcr;
+mod session;
+pub mod vtpm;
+
+pub use error::CollectError;
+
+use crate::evidence::{Binder, Evidence};
+
+/// A source of evidence.
+pub trait Attester {
+    /// Kind of evidence it gives, as on the wire.
+    fn kind(&self) -> &'static str;
+
+    /// Collects evidence bound to `binder`.
+    fn collect(&mut self, binder: &Binder) -> Result<Evidence, CollectError>;
+
+    /// Answers an enrolment challenge: HMAC-SHA256 over `binder`, keyed with the secret that only the holder of
+    /// the endorsement key gets out of `id_object` and `encrypted_secret` (both without their TPM2B size field).
+    fn activate(
+        &mut self,
+        id_object: &[u8],
+        encrypted_secret: &[u8],
+        binder: &Binder,
+    ) -> Result<[u8; 32], CollectError>;
+
+    /// Records `event` in the boot's last register and caps it, so that evidence of the running system differs
+    /// from evidence of the boot. Refused if the register is not in its boot state.
+    fn close_boot(&mut self, event: &[u8]) -> Result<(), CollectError>;
+}

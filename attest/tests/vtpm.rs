@@ -1,0 +1,237 @@
+//! A real software TPM against the verifier: what must be accepted is, and no change of it is.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod common;
+
+use common::{BINDER, Machine, collect};
+use dawnkey_attest::{
+    claims::TrustClass,
+    collect::{Attester as _, CollectError, vtpm::Vtpm},
+    enrolment,
+    evidence::{Binder, Evidence},
+    fake::EkKind,
+    verify::{credential, credential::CredentialError},
+};
+
+#[test]
+fn accepts_genuine_evidence_and_names_its_trust_class() {
+    let machine = Machine::new(EkKind::Rsa);
+    let mut vtpm = machine.open();
+    let evidence = collect(&mut vtpm);
+    let verified = machine.verify(&evidence).unwrap();
+    let claims = verified.claims();
+    assert_eq!(claims.trust_class, TrustClass::Hypervisor);
+    assert_eq!(claims.kind, "vtpm");
+    assert_eq!(claims.endorsement_problem, None);
+    assert_eq!(
+        claims.endorsement.as_ref().unwrap().ek_spki_sha256.len(),
+        64
+    );
+    assert_eq!(claims.pcrs.len(), 24);
+    assert_eq!(claims.pcrs[&17], [0xff; 32]);
+    let wire = Evidence::Vtpm(Box::new(evidence));
+    assert_eq!(Evidence::decode("vtpm", &wire.encode()).unwrap(), wire);
+}
+
+#[test]
+fn keeps_the_attestation_key_over_reboots() {
+    let mut machine = Machine::new(EkKind::Rsa);
+    let first = collect(&mut machine.open());
+    machine.tpm.reboot();
+    let second = collect(&mut machine.open());
+    assert_eq!(first.ak_public, second.ak_public);
+    assert_eq!(first.ek_public, second.ek_public);
+    let claims = machine.verify(&second).unwrap();
+    assert!(claims.claims().endorsement.is_some());
+}
+
+#[test]
+fn activates_a_credential_with_an_rsa_endorsement_key() {
+    round_trip(EkKind::Rsa);
+}
+
+#[test]
+fn activates_a_credential_with_an_ecc_endorsement_key() {
+    round_trip(EkKind::Ecc);
+}
+
+fn round_trip(kind: EkKind) {
+    let machine = Machine::new(kind);
+    let mut vtpm = machine.open();
+    let evidence = collect(&mut vtpm);
+    let verified = machine.verify(&evidence).unwrap();
+    assert_eq!(verified.claims().endorsement_problem, None);
+    let name = hex::decode(&verified.claims().attestation_key_name).unwrap();
+    let secret = [0x5a; 32];
+    let made = credential::make(&evidence.ek_public, &name, &secret).unwrap();
+    let proof = vtpm
+        .activate(&made.id_object, &made.encrypted_secret, &BINDER)
+        .unwrap();
+    assert_eq!(proof, enrolment::proof(&secret, &BINDER));
+    assert_ne!(proof, enrolment::proof(&secret, &Binder([8; 64])));
+}
+
+#[test]
+fn does_not_activate_a_credential_for_another_key_name() {
+    let machine = Machine::new(EkKind::Rsa);
+    let mut vtpm = machine.open();
+    let evidence = collect(&mut vtpm);
+    let mut other = vec![0x00, 0x0b];
+    other.extend_from_slice(&[9; 32]);
+    let made = credential::make(&evidence.ek_public, &other, &[1; 32]).unwrap();
+    let error = vtpm.activate(&made.id_object, &made.encrypted_secret, &BINDER);
+    assert!(matches!(
+        error,
+        Err(CollectError::Tpm {
+            doing: "activate the credential",
+            ..
+        })
+    ));
+}
+
+#[test]
+fn does_not_activate_a_credential_for_another_tpm() {
+    let machine = Machine::new(EkKind::Rsa);
+    let other = Machine::new(EkKind::Rsa);
+    let mut vtpm = machine.open();
+    let verified = machine.verify(&collect(&mut vtpm)).unwrap();
+    let name = hex::decode(&verified.claims().attestation_key_name).unwrap();
+    let foreign = collect(&mut other.open());
+    let made = credential::make(&foreign.ek_public, &name, &[1; 32]).unwrap();
+    let error = vtpm.activate(&made.id_object, &made.encrypted_secret, &BINDER);
+    assert!(matches!(error, Err(CollectError::Tpm { .. })));
+}
+
+#[test]
+fn refuses_a_challenge_of_absurd_size() {
+    let machine = Machine::new(EkKind::Rsa);
+    let error = machine.open().activate(&[0; 4096], &[0; 256], &BINDER);
+    assert!(matches!(
+        error,
+        Err(CollectError::Challenge {
+            what: "id object",
+            found: 4096
+        })
+    ));
+}
+
+#[test]
+fn makes_no_credential_for_a_key_that_signs() {
+    let machine = Machine::new(EkKind::Rsa);
+    let evidence = collect(&mut machine.open());
+    let error = credential::make(&evidence.ak_public, &[0; 34], &[1; 32]);
+    assert!(matches!(error, Err(CredentialError::Attributes { .. })));
+    let error = credential::make(&evidence.ek_public, &[0; 34], &[1; 33]);
+    assert!(matches!(
+        error,
+        Err(CredentialError::Secret {
+            found: 33,
+            most: 32
+        })
+    ));
+    let error = credential::make(&evidence.ek_public[..20], &[0; 34], &[1; 32]);
+    assert!(matches!(error, Err(CredentialError::Malformed(_))));
+}
+
+#[test]
+fn closes_the_boot_once_and_evidence_shows_it() {
+    let mut machine = Machine::new(EkKind::Rsa);
+    let mut vtpm = machine.open();
+    assert_eq!(collect(&mut vtpm).pcrs[0].values[15].digest, [0; 32]);
+    vtpm.close_boot(b"service, volume, generation").unwrap();
+    let closed = collect(&mut vtpm);
+    assert_ne!(closed.pcrs[0].values[15].digest, [0; 32]);
+    let verified = machine.verify(&closed).unwrap();
+    assert_ne!(verified.claims().pcrs[&15], [0; 32]);
+    let error = vtpm.close_boot(b"again");
+    assert!(matches!(
+        error,
+        Err(CollectError::BootAlreadyClosed { pcr: 15, .. })
+    ));
+    drop(vtpm);
+    machine.tpm.reboot();
+    machine.open().close_boot(b"next boot").unwrap();
+}
+
+#[test]
+fn names_a_tpm_that_cannot_be_reached() {
+    let mut machine = Machine::new(EkKind::Rsa);
+    let config = machine.config();
+    machine.tpm.stop();
+    let error = Vtpm::open(config.clone()).unwrap_err();
+    assert!(matches!(error, CollectError::Connect { .. }), "{error}");
+    let mut nonsense = config;
+    nonsense.tcti = "carrier-pigeon".to_owned();
+    let error = Vtpm::open(nonsense).unwrap_err();
+    assert!(matches!(error, CollectError::Tcti { .. }), "{error}");
+}
+
+#[test]
+fn names_a_missing_or_oversized_event_log() {
+    let machine = Machine::new(EkKind::Rsa);
+    let mut config = machine.config();
+    config.event_log = "/nonexistent/log".into();
+    let error = Vtpm::open(config).unwrap().collect(&BINDER).unwrap_err();
+    assert!(matches!(error, CollectError::EventLog { .. }));
+    machine.write_log(&vec![0; (1 << 20) + 1]);
+    let error = machine.open().collect(&BINDER).unwrap_err();
+    assert!(matches!(error, CollectError::EventLogTooLarge { .. }));
+}
+
+#[test]
+fn refuses_a_foreign_key_at_the_persistent_handle() {
+    use tss_esapi_occupy::occupy;
+    let machine = Machine::new(EkKind::Rsa);
+    occupy(&machine.tpm.tcti());
+    let error = Vtpm::open(machine.config()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            CollectError::HandleOccupied {
+                handle: 0x8101_da01,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+/// Puts a plain primary key where the attestation key belongs.
+mod tss_esapi_occupy {
+    use std::process::Command;
+
+    pub fn occupy(tcti: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let context = dir.path().join("key.ctx");
+        run(
+            tcti,
+            Command::new("tpm2_createprimary")
+                .args(["-C", "o", "-c"])
+                .arg(&context),
+        );
+        run(
+            tcti,
+            Command::new("tpm2_evictcontrol")
+                .args(["-C", "o", "-c"])
+                .arg(&context)
+                .arg("0x8101da01"),
+        );
+    }
+
+    fn run(tcti: &str, command: &mut Command) {
+        let output = command
+            .env("TPM2TOOLS_TCTI", tcti)
+            .output()
+            .expect("tpm2-tools");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
