@@ -1,0 +1,84 @@
+//! The proof that a DEK may leave: bound to one volume, made in two places only, used up by
+//! [`crate::kek::KeyRing::dek`].
+
+use crate::volume::{InstanceId, VolumeRecord};
+use uuid::Uuid;
+
+/// Policy has let one instance have the DEK of one volume and epoch; or an operator exports it.
+///
+/// It cannot be copied, and only this crate's policy and its admin listener make one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Approval {
+    volume: Uuid,
+    epoch: u32,
+    subject: Subject,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Subject {
+    Node(Node),
+    Operator,
+}
+
+/// The node whose evidence policy has accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The machine.
+    pub instance: InstanceId,
+    /// Policy lists it by name, so that it may take over a volume of another instance.
+    pub listed: bool,
+}
+
+impl Approval {
+    /// For policy only: evidence of `node` has passed for this volume.
+    pub(crate) fn for_node(volume: &VolumeRecord, node: Node) -> Self {
+        Self {
+            volume: volume.id,
+            epoch: volume.epoch,
+            subject: Subject::Node(node),
+        }
+    }
+
+    /// For the admin listener only: the caller holds an admin certificate.
+    pub(crate) fn for_operator(
+        volume: &VolumeRecord,
+        epoch: u32,
+        _: &crate::server::Operator,
+    ) -> Self {
+        Self {
+            volume: volume.id,
+            epoch,
+            subject: Subject::Operator,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(volume: Uuid, epoch: u32) -> Self {
+        Self {
+            volume,
+            epoch,
+            subject: Subject::Operator,
+        }
+    }
+
+    /// The volume.
+    #[must_use]
+    pub fn volume(&self) -> Uuid {
+        self.volume
+    }
+
+    /// The epoch of the DEK.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The node; `None` for an operator.
+    #[must_use]
+    pub fn node(&self) -> Option<&Node> {
+        match &self.subject {
+            Subject::Node(node) => Some(node),
+            Subject::Operator => None,
+        }
+    }
+}

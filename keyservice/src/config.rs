@@ -1,0 +1,440 @@
+//! The configuration file: read once, strictly, into typed values with absolute paths.
+
+use dawnkey_secret::MasterSecret;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The configuration is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read the configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or has a field that does not exist, or lacks one.
+    #[error("configuration {path}: {problem}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and what is wrong.
+        problem: String,
+    },
+    /// A value is not one that the key can have.
+    #[error("configuration {path}: `{key}`: {problem}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key, `kek.cluster.salt`.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+/// Addresses to listen on. Port 0 lets the system choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Nodes.
+    pub unlock: SocketAddr,
+    /// Operators, with a client certificate.
+    pub admin: SocketAddr,
+    /// Health and metrics in plain HTTP; a loopback address.
+    pub metrics: SocketAddr,
+    /// A file that receives the actual addresses once they are bound.
+    pub addresses_file: Option<PathBuf>,
+}
+
+/// Files of the service's TLS identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain, leaf first, PEM.
+    pub certificate: PathBuf,
+    /// The leaf's private key, PEM, not accessible to group and others.
+    pub key: PathBuf,
+    /// CA of admin certificates, PEM.
+    pub admin_ca: PathBuf,
+}
+
+/// Where the master secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MasterSource {
+    /// From the file descriptor given with `--master-secret-fd`.
+    Fd,
+    /// From this file of `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredentialEncrypted=`).
+    Credential(String),
+}
+
+/// The `cluster` key-encryption key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Salt of the derivation; not secret.
+    pub salt: [u8; 32],
+    /// Where the master secret comes from.
+    pub master_secret: MasterSource,
+}
+
+/// Bounds on what strangers can make the service do.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Evidence verified at the same time.
+    pub concurrent_unlocks: usize,
+    /// Requests that may wait for that.
+    pub queue: usize,
+    /// Longest wait in the queue.
+    pub queue_seconds: u32,
+    /// Connections that one peer may open in a minute (IPv6: one /64).
+    pub per_peer_per_minute: u32,
+    /// Open connections in all.
+    pub connections: usize,
+    /// Open connections of one peer.
+    pub connections_per_peer: usize,
+    /// Longest TLS handshake.
+    pub handshake_seconds: u32,
+    /// How long a connection may live that has not got a key; one that has may stay for an hour to confirm it.
+    pub connection_seconds: u32,
+    /// How long a lease lives without Confirm.
+    pub lease_seconds: u32,
+    /// How long a stopping service waits for what it is doing.
+    pub shutdown_seconds: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            concurrent_unlocks: std::thread::available_parallelism().map_or(2, usize::from),
+            queue: 128,
+            queue_seconds: 5,
+            per_peer_per_minute: 120,
+            connections: 1024,
+            connections_per_peer: 64,
+            handshake_seconds: 5,
+            connection_seconds: 60,
+            lease_seconds: 600,
+            shutdown_seconds: 20,
+        }
+    }
+}
+
+/// The configuration of one key service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Names the service in answers, PCR 15 and audit.
+    pub service_id: Uuid,
+    /// Where it listens.
+    pub listen: Listen,
+    /// Its TLS identity.
+    pub tls: TlsFiles,
+    /// The embedded store's file.
+    pub store: PathBuf,
+    /// The key-encryption key.
+    pub kek: ClusterConfig,
+    /// The policy file.
+    pub policy: PathBuf,
+    /// The audit log.
+    pub audit: PathBuf,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    service_id: Uuid,
+    listen: ListenSection,
+    tls: TlsSection,
+    store: StoreSection,
+    kek: KekSection,
+    policy: FileSection,
+    audit: FileSection,
+    #[serde(default)]
+    limits: Limits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenSection {
+    unlock: SocketAddr,
+    admin: SocketAddr,
+    metrics: SocketAddr,
+    addresses_file: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsSection {
+    certificate: PathBuf,
+    key: PathBuf,
+    admin_ca: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreSection {
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KekSection {
+    cluster: ClusterSection,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClusterSection {
+    salt: String,
+    master_secret: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSection {
+    file: PathBuf,
+}
+
+impl Config {
+    /// Reads a configuration file. Paths in it are relative to it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads the text of a configuration file that stands at `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text).map_err(|e| ConfigError::Syntax {
+            path: path.to_owned(),
+            problem: e.to_string().trim_end().to_owned(),
+        })?;
+        let value = |key: &'static str, problem: &str| ConfigError::Value {
+            path: path.to_owned(),
+            key,
+            problem: problem.to_owned(),
+        };
+        if file.service_id.is_nil() {
+            return Err(value("service_id", "the nil UUID names nothing"));
+        }
+        if !file.listen.metrics.ip().is_loopback() {
+            let problem = "health and metrics are plain HTTP and served on a loopback address only";
+            return Err(value("listen.metrics", problem));
+        }
+        let mut salt = [0; 32];
+        hex::decode_to_slice(&file.kek.cluster.salt, &mut salt)
+            .map_err(|_| value("kek.cluster.salt", "must be 64 hex digits (32 bytes)"))?;
+        let master_secret = master_source(&file.kek.cluster.master_secret)
+            .ok_or_else(|| value("kek.cluster.master_secret", MASTER_FORMS))?;
+        check(&file.limits).map_err(|(key, problem)| value(key, problem))?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        let at = |relative: PathBuf| base.join(relative);
+        Ok(Self {
+            service_id: file.service_id,
+            listen: Listen {
+                unlock: file.listen.unlock,
+                admin: file.listen.admin,
+                metrics: file.listen.metrics,
+                addresses_file: file.listen.addresses_file.map(at),
+            },
+            tls: TlsFiles {
+                certificate: at(file.tls.certificate),
+                key: at(file.tls.key),
+                admin_ca: at(file.tls.admin_ca),
+            },
+            store: at(file.store.path),
+            kek: ClusterConfig {
+                salt,
+                master_secret,
+            },
+            policy: at(file.policy.file),
+            audit: at(file.audit.file),
+            limits: file.limits,
+        })
+    }
+}
+
+const MASTER_FORMS: &str = "must be \"fd\" (then start with --master-secret-fd N) or \"credential:NAME\"; the secret itself never stands in a file like this";
+
+fn master_source(text: &str) -> Option<MasterSource> {
+    if text == "fd" {
+        return Some(MasterSource::Fd);
+    }
+    let name = text.strip_prefix("credential:")?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let good = !name.is_empty() && !name.starts_with('.') && name.chars().all(plain);
+    good.then(|| MasterSource::Credential(name.to_owned()))
+}
+
+fn check(limits: &Limits) -> Result<(), (&'static str, &'static str)> {
+    const POSITIVE: &str = "must be at least 1";
+    for (key, zero) in [
+        ("limits.concurrent_unlocks", limits.concurrent_unlocks == 0),
+        (
+            "limits.per_peer_per_minute",
+            limits.per_peer_per_minute == 0,
+        ),
+        ("limits.connections", limits.connections == 0),
+        (
+            "limits.connections_per_peer",
+            limits.connections_per_peer == 0,
+        ),
+        ("limits.handshake_seconds", limits.handshake_seconds == 0),
+        ("limits.connection_seconds", limits.connection_seconds == 0),
+        ("limits.lease_seconds", limits.lease_seconds == 0),
+    ] {
+        if zero {
+            return Err((key, POSITIVE));
+        }
+    }
+    // Bounds of the semaphores behind them.
+    if limits.connections > 1 << 20 {
+        return Err(("limits.connections", "must be at most 1048576"));
+    }
+    if limits.concurrent_unlocks > 1024 {
+        return Err(("limits.concurrent_unlocks", "must be at most 1024"));
+    }
+    Ok(())
+}
+
+impl Limits {
+    /// A number of seconds as a duration.
+    pub(crate) fn seconds(seconds: u32) -> Duration {
+        Duration::from_secs(seconds.into())
+    }
+}
+
+/// A configuration with the secret that goes with it: all that a service needs to start.
+#[derive(Debug)]
+pub struct Start {
+    /// The configuration.
+    pub config: Config,
+    /// The master secret of the `cluster` key-encryption key.
+    pub master_secret: MasterSecret,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const FILE: &str = r#"
+service_id = "a0000000-0000-4000-8000-000000000001"
+[listen]
+unlock = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+metrics = "127.0.0.1:0"
+[tls]
+certificate = "server.pem"
+key = "server.key"
+admin_ca = "admin-ca.pem"
+[store]
+path = "dawnkey.redb"
+[kek.cluster]
+salt = "0000000000000000000000000000000000000000000000000000000000000000"
+master_secret = "fd"
+[policy]
+file = "policy.toml"
+[audit]
+file = "/var/log/audit.log"
+[limits]
+lease_seconds = 60
+"#;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(Path::new("/etc/dawnkey/keyservice.toml"), text)
+    }
+
+    fn bad_value(at: &str, with: &str) -> &'static str {
+        match parse(&FILE.replacen(at, with, 1)) {
+            Err(ConfigError::Value { key, .. }) => key,
+            _ => "accepted or another error",
+        }
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_and_limits_have_defaults() {
+        let config = parse(FILE).unwrap();
+        assert_eq!(config.policy, Path::new("/etc/dawnkey/policy.toml"));
+        assert_eq!(config.audit, Path::new("/var/log/audit.log"));
+        assert_eq!(config.limits.lease_seconds, 60);
+        assert_eq!(config.limits.queue, Limits::default().queue);
+    }
+
+    #[test]
+    fn refuses_unknown_fields_everywhere() {
+        for section in [
+            "[listen]",
+            "[tls]",
+            "[store]",
+            "[kek.cluster]",
+            "[policy]",
+            "[audit]",
+            "[limits]",
+        ] {
+            let bent = FILE.replacen(section, &format!("{section}\nsurprise = 1"), 1);
+            assert!(
+                matches!(parse(&bent), Err(ConfigError::Syntax { .. })),
+                "{section}"
+            );
+        }
+        let bent = format!("surprise = 1\n{FILE}");
+        assert!(matches!(parse(&bent), Err(ConfigError::Syntax { .. })));
+    }
+
+    #[test]
+    fn refuses_missing_fields_and_names_them() {
+        for line in FILE
+            .lines()
+            .filter(|l| l.contains('=') && !l.contains("lease"))
+        {
+            let key = line.split(' ').next().unwrap();
+            let text = FILE.replacen(line, "", 1);
+            match parse(&text) {
+                Err(ConfigError::Syntax { problem, .. }) => assert!(problem.contains(key)),
+                other => assert!(other.is_err(), "{key}"),
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_values_that_cannot_be() {
+        assert_eq!(
+            bad_value(
+                "a0000000-0000-4000-8000-000000000001",
+                &Uuid::nil().to_string()
+            ),
+            "service_id"
+        );
+        assert_eq!(
+            bad_value("metrics = \"127.0.0.1:0\"", "metrics = \"0.0.0.0:1\""),
+            "listen.metrics"
+        );
+        assert_eq!(bad_value("salt = \"00", "salt = \""), "kek.cluster.salt");
+        assert_eq!(
+            bad_value("lease_seconds = 60", "lease_seconds = 0"),
+            "limits.lease_seconds"
+        );
+        for master in ["hunter2", "credential:", "credential:../x", "file:x"] {
+            let with = format!("master_secret = \"{master}\"");
+            assert_eq!(
+                bad_value("master_secret = \"fd\"", &with),
+                "kek.cluster.master_secret"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_a_systemd_credential_by_name() {
+        let text = FILE.replacen("\"fd\"", "\"credential:master\"", 1);
+        let source = parse(&text).unwrap().kek.master_secret;
+        assert_eq!(source, MasterSource::Credential("master".into()));
+    }
+}

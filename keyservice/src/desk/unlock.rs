@@ -1,0 +1,450 @@
+//! Unlock and Activate: from a request to its answer.
+
+use super::case::{Case, Challenged, Session, names};
+use super::commit::{CommitError, audit_refusal, store_refusal};
+use super::{Desk, fresh, random, random_uuid};
+use crate::evidence::{Appraised, appraise};
+use crate::policy::{Denial, Identity};
+use crate::records::Versioned;
+use crate::release::{Decision, Granted, Rules, decide};
+use crate::report::{self, Event};
+use crate::store::StoreError;
+use crate::volume::{InstanceRecord, VolumeRecord};
+use dawnkey_attest::enrolment;
+use dawnkey_proto::binding::{self, Binder, Bound, Role};
+use dawnkey_proto::message::{
+    self, Answer, Ask, MessageError, Provision, Reason, ReceivedRequest, Refusal, Release, Request,
+    Retry,
+};
+use dawnkey_proto::{seal, wire};
+use std::sync::Arc;
+use std::time::Instant;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// How often a decision is taken anew because somebody else changed the record.
+const ATTEMPTS: usize = 16;
+
+fn refusal(reason: Reason, detail: impl Into<String>, remedy: &str, retry: Retry) -> Refusal {
+    Refusal {
+        reason,
+        detail: detail.into(),
+        remedy: remedy.to_owned(),
+        retry,
+    }
+}
+
+/// Why there is no key, and whether that is a verdict that belongs into the audit log.
+pub(super) enum No {
+    /// A verdict.
+    Verdict(Refusal),
+    /// The service is too busy to come to one, or cannot write it down.
+    Busy(Refusal),
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> Self {
+        Self::Verdict(refusal)
+    }
+}
+
+/// A refusal for a message that is none.
+pub(super) fn malformed(error: &MessageError) -> Refusal {
+    let reason = match error {
+        MessageError::Version(_) => Reason::UnsupportedVersion,
+        _ => Reason::MalformedRequest,
+    };
+    refusal(
+        reason,
+        error.to_string(),
+        "use a dawnkey-agent of this service's version",
+        Retry::Never,
+    )
+}
+
+/// A refusal for a connection that asks too often.
+pub(super) fn too_often() -> No {
+    let detail = "too many requests over one connection";
+    No::Busy(refusal(
+        Reason::RateLimited,
+        detail,
+        "connect again",
+        Retry::After(5),
+    ))
+}
+
+/// A request whose evidence has passed, with what is needed to decide on it.
+struct Ready<'a> {
+    request: &'a Request,
+    appraised: &'a Appraised,
+    /// The TPM has proven that the attestation key lives in it.
+    proven: bool,
+}
+
+enum Step {
+    Answer(Answer),
+    Challenge,
+}
+
+impl Desk {
+    /// Answers an Unlock call.
+    pub async fn unlock(
+        self: Arc<Self>,
+        session: Arc<Session>,
+        message: wire::UnlockRequest,
+    ) -> Answer {
+        let started = Instant::now();
+        let mut case = Case::new(session.peer, "unlock");
+        let outcome = self.try_unlock(&session, message, &mut case).await;
+        self.close(&case, outcome, started).await
+    }
+
+    /// Answers an Activate call.
+    pub async fn activate(
+        self: Arc<Self>,
+        session: Arc<Session>,
+        message: wire::ActivateRequest,
+    ) -> Answer {
+        let started = Instant::now();
+        let mut case = Case::new(session.peer, "activate");
+        let outcome = self.try_activate(&session, &message, &mut case).await;
+        self.close(&case, outcome, started).await
+    }
+
+    /// Writes a refusal down, counts and logs the answer. What was granted is written down already.
+    async fn close(&self, case: &Case, outcome: Result<Answer, No>, started: Instant) -> Answer {
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(No::Busy(refusal)) => Answer::Refuse(refusal),
+            Err(No::Verdict(refusal)) => {
+                Answer::Refuse(match self.audit.append(case.refused(&refusal)).await {
+                    Ok(()) => refusal,
+                    Err(error) => audit_refusal(&error),
+                })
+            }
+        };
+        let (name, reason) = names(&answer);
+        self.metrics.answered(name, &reason, started.elapsed());
+        report::emit(&Event::Answered {
+            answer: name,
+            reason: &reason,
+            volume: &case.volume_text(),
+            peer: case.peer(),
+        });
+        answer
+    }
+
+    async fn try_unlock(
+        self: &Arc<Self>,
+        session: &Session,
+        message: wire::UnlockRequest,
+        case: &mut Case,
+    ) -> Result<Answer, No> {
+        if !session.count() {
+            return Err(too_often());
+        }
+        let received = ReceivedRequest::try_from(message).map_err(|e| malformed(&e))?;
+        case.received(&received);
+        // A stranger learns here at most that a volume id is unknown; nothing else is told before the evidence.
+        self.volume(received.request.volume).await?;
+        let binder = self.binder(session, &received);
+        let request = received.request.clone();
+        let appraised = self.appraise(received, binder).await?;
+        case.appraised(&appraised);
+        let ready = Ready {
+            request: &request,
+            appraised: &appraised,
+            proven: false,
+        };
+        match self.verdict(session, &ready, case).await? {
+            Step::Answer(answer) => Ok(answer),
+            Step::Challenge => {
+                self.challenge(session, request, appraised, binder, case)
+                    .await
+            }
+        }
+    }
+
+    async fn try_activate(
+        self: &Arc<Self>,
+        session: &Session,
+        message: &wire::ActivateRequest,
+        case: &mut Case,
+    ) -> Result<Answer, No> {
+        if !session.count() {
+            return Err(too_often());
+        }
+        let failed = |detail: &str| {
+            let remedy = "ask for the key again and answer its challenge";
+            refusal(Reason::ChallengeFailed, detail, remedy, Retry::After(1))
+        };
+        let challenged = session
+            .take_challenge()
+            .ok_or_else(|| failed("no challenge is open on this connection"))?;
+        case.asked(&challenged.request);
+        case.appraised(&challenged.appraised);
+        let binder = dawnkey_attest::evidence::Binder(challenged.binder.0);
+        let expected = Zeroizing::new(enrolment::proof(challenged.secret.as_slice(), &binder));
+        let right_id = message.challenge_id == challenged.id.as_bytes();
+        let right_proof: bool = expected.as_slice().ct_eq(message.proof.as_slice()).into();
+        if !(right_id && right_proof) {
+            let detail =
+                "the proof is wrong: the attestation key does not live in the endorsed TPM";
+            return Err(failed(detail).into());
+        }
+        let ready = Ready {
+            request: &challenged.request,
+            appraised: &challenged.appraised,
+            proven: true,
+        };
+        match self.verdict(session, &ready, case).await? {
+            Step::Answer(answer) => Ok(answer),
+            Step::Challenge => Err(failed("the challenge led to another one").into()),
+        }
+    }
+
+    fn binder(&self, session: &Session, received: &ReceivedRequest) -> Binder {
+        binding::binder(&Bound {
+            role: Role::Node,
+            exporter: &session.exporter,
+            service_spki: &self.own_spki,
+            hpke_public_key: &received.request.hpke_public_key,
+            request: &received.body,
+        })
+    }
+
+    async fn volume(&self, id: Uuid) -> Result<Versioned<VolumeRecord>, No> {
+        match self.records.volume(id).await {
+            Ok(found) => Ok(found),
+            Err(StoreError::Missing { .. }) => Err(refusal(
+                Reason::UnknownVolume,
+                format!("the key service knows no volume {id}"),
+                "create it with `dawnkey volume create`, or correct the node's configuration",
+                Retry::Never,
+            )
+            .into()),
+            Err(other) => Err(store_refusal(&other).into()),
+        }
+    }
+
+    async fn appraise(&self, received: ReceivedRequest, binder: Binder) -> Result<Appraised, No> {
+        let permit = self.gate.enter().await.map_err(|full| {
+            let detail = "the key service is busy";
+            let retry = Retry::After(full.retry_after);
+            No::Busy(refusal(
+                Reason::Overloaded,
+                detail,
+                "try again later",
+                retry,
+            ))
+        })?;
+        let (policy, now, started) = (self.policy(), self.now(), Instant::now());
+        let work = tokio::task::spawn_blocking(move || {
+            let appraised = appraise(&received.evidence, &binder, &policy.roots, now);
+            drop(permit);
+            appraised
+        });
+        let appraised = work.await;
+        self.metrics.verified(started.elapsed());
+        let failed = |_| {
+            refusal(
+                Reason::Internal,
+                "verification broke off",
+                "",
+                Retry::After(5),
+            )
+        };
+        Ok(appraised.map_err(failed)??)
+    }
+
+    /// Decides and, if it is a yes, changes the record, writes it down and seals the key.
+    async fn verdict(
+        self: &Arc<Self>,
+        session: &Session,
+        ready: &Ready<'_>,
+        case: &mut Case,
+    ) -> Result<Step, No> {
+        let key = &ready.appraised.claims().attestation_key_name;
+        for _ in 0..ATTEMPTS {
+            let before = self.volume(ready.request.volume).await?;
+            let known = self.records.enrolment(key).await;
+            let known = known.map_err(|e| store_refusal(&e))?;
+            let policy = self.policy();
+            let mut denied = |denial: Denial| {
+                case.denied_by(denial.rule);
+                denial.refusal
+            };
+            let identity = policy
+                .identify(&before.record, ready.appraised.claims(), known.as_ref())
+                .map_err(&mut denied)?;
+            let admitted = policy
+                .admit(&before.record, ready.appraised, &identity, self.now())
+                .map_err(&mut denied)?;
+            let rules = Rules {
+                rollback: policy.rules(&before.record).map_err(&mut denied)?.rollback,
+                lease_seconds: self.lease_seconds,
+            };
+            case.identified(&identity);
+            case.admitted(&admitted.image, &admitted.rule);
+            let (ask, now) = (&ready.request.ask, self.now());
+            let decision = decide(
+                admitted.approval,
+                ask,
+                &before.record,
+                &rules,
+                fresh()?,
+                now,
+            );
+            let granted = match decision {
+                Decision::Refuse(refusal) => return Err(refusal.into()),
+                Decision::Grant(granted) => *granted,
+            };
+            if let Identity::Claimed(..) = identity
+                && !ready.proven
+            {
+                return Ok(Step::Challenge);
+            }
+            case.granted(
+                granted.generation,
+                &granted.record,
+                granted.warning.as_deref(),
+            );
+            match self.give(ready, &identity, &before, granted, case).await? {
+                Some(answer) => {
+                    session.key_given();
+                    return Ok(Step::Answer(answer));
+                }
+                None => continue,
+            }
+        }
+        let detail = "the volume's record keeps changing";
+        Err(refusal(
+            Reason::Overloaded,
+            detail,
+            "try again later",
+            Retry::After(1),
+        )
+        .into())
+    }
+
+    /// Gives the key: seals it, enrols a new instance, swaps the record. `None` when somebody was faster.
+    async fn give(
+        &self,
+        ready: &Ready<'_>,
+        identity: &Identity,
+        before: &Versioned<VolumeRecord>,
+        granted: Granted,
+        case: &Case,
+    ) -> Result<Option<Answer>, No> {
+        let Granted {
+            approval,
+            record,
+            grant,
+            generation,
+            token,
+            ..
+        } = granted;
+        let dek = self.ring.dek(approval, &record.deks).await.map_err(|e| {
+            refusal(
+                Reason::KekUnavailable,
+                e.to_string(),
+                "see the key service's log",
+                Retry::After(5),
+            )
+        })?;
+        let release = |dek| Release {
+            dek,
+            epoch: record.epoch,
+            generation,
+            lease: message::Lease {
+                fencing_token: record.fencing,
+                seconds: self.lease_seconds,
+            },
+            service_id: self.service_id,
+        };
+        let purpose = seal::Purpose {
+            volume: record.id,
+            epoch: record.epoch,
+            generation,
+        };
+        let sealed = seal::seal_release(&ready.request.hpke_public_key, &purpose, &dek, &token)
+            .map_err(|e| refusal(Reason::MalformedRequest, e.to_string(), "", Retry::Never))?;
+        if let Identity::Claimed(..) = identity {
+            self.enrol(ready, identity, case).await?;
+        }
+        let (event, answer) = match (ready.request.ask, grant) {
+            (Ask::Provision, Some(grant_id)) => {
+                let release = release(sealed);
+                (
+                    "provision",
+                    Answer::Provision(Provision { release, grant_id }),
+                )
+            }
+            _ => ("release", Answer::Release(release(sealed))),
+        };
+        match self.commit(before, &record, case.entry(event)).await {
+            Ok(()) => Ok(Some(answer)),
+            Err(CommitError::Conflict) => Ok(None),
+            Err(CommitError::Store(e)) => Err(store_refusal(&e).into()),
+            Err(CommitError::Audit(e)) => Err(No::Busy(audit_refusal(&e))),
+        }
+    }
+
+    async fn enrol(&self, ready: &Ready<'_>, identity: &Identity, case: &Case) -> Result<(), No> {
+        let Identity::Claimed(instance, endorsement) = identity else {
+            return Ok(());
+        };
+        let claims = ready.appraised.claims();
+        let enrolled = InstanceRecord {
+            instance: *instance,
+            key_name: claims.attestation_key_name.clone(),
+            kind: claims.kind.clone(),
+            endorsement: message::printable(&endorsement.subject),
+            enrolled: self.now(),
+        };
+        let entry = case
+            .entry("enrol")
+            .with("endorsement", enrolled.endorsement.clone());
+        // Written down first: an enrolment that is not in the log must not exist.
+        self.audit
+            .append(entry)
+            .await
+            .map_err(|e| No::Busy(audit_refusal(&e)))?;
+        match self.records.enrol(&enrolled).await {
+            Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
+            Err(other) => Err(store_refusal(&other).into()),
+        }
+    }
+
+    async fn challenge(
+        &self,
+        session: &Session,
+        request: Request,
+        appraised: Appraised,
+        binder: Binder,
+        case: &Case,
+    ) -> Result<Answer, No> {
+        let mut secret = Zeroizing::new([0; 32]);
+        random(secret.as_mut_slice())?;
+        let credential = appraised.challenge(&secret)?;
+        let id = random_uuid()?;
+        self.audit
+            .append(case.entry("challenge"))
+            .await
+            .map_err(|e| No::Busy(audit_refusal(&e)))?;
+        session.challenge(Challenged {
+            id,
+            secret,
+            made: Instant::now(),
+            binder,
+            request,
+            appraised,
+        });
+        Ok(Answer::Challenge(message::Challenge {
+            id,
+            id_object: credential.id_object,
+            encrypted_secret: credential.encrypted_secret,
+        }))
+    }
+}

@@ -1,0 +1,224 @@
+//! The adapter to `dawnkey-attest`: evidence in, proof or refusal out.
+
+use dawnkey_attest::claims::{Claims, Verified};
+use dawnkey_attest::evidence::{Binder, DecodeError, Evidence};
+use dawnkey_attest::verify::credential::{self, Credential};
+use dawnkey_attest::verify::vtpm::VtpmError;
+use dawnkey_attest::verify::{Collateral, Roots, UnixTime, VerifyError, verify};
+use dawnkey_proto::message::{EvidenceItem, Reason, Refusal, Retry};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// Evidence that was verified against one binder. The only way to one is [`appraise`].
+#[derive(Debug)]
+pub struct Appraised {
+    claims: Proof,
+    ek_public: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Proof {
+    Verified(Box<Verified<Claims>>),
+    #[cfg(test)]
+    Forged(Box<Claims>),
+}
+
+impl Appraised {
+    /// What the evidence says.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        match &self.claims {
+            Proof::Verified(verified) => verified.claims(),
+            #[cfg(test)]
+            Proof::Forged(claims) => claims,
+        }
+    }
+
+    /// A credential that only the evidence's own TPM can open, for the very key that quoted.
+    pub fn challenge(&self, secret: &[u8; 32]) -> Result<Credential, Refusal> {
+        #[cfg(test)]
+        if matches!(self.claims, Proof::Forged(_)) {
+            // The fake TPM "decrypts" by reading the secret as it stands.
+            return Ok(Credential {
+                id_object: vec![1],
+                encrypted_secret: secret.to_vec(),
+            });
+        }
+        let malformed = |e: String| refusal(Reason::EvidenceMalformed, e);
+        let name = hex::decode(&self.claims().attestation_key_name)
+            .map_err(|e| malformed(e.to_string()))?;
+        credential::make(&self.ek_public, &name, secret)
+            .map_err(|e| malformed(format!("encrypt a challenge to the endorsement key: {e}")))
+    }
+}
+
+/// Kind of forged evidence in this crate's own tests: claims in JSON behind the binder they are bound to.
+#[cfg(test)]
+pub(crate) const FORGED: &str = "forged";
+
+/// Verifies evidence and its binding to `binder`, as of `now`.
+pub fn appraise(
+    items: &[EvidenceItem],
+    binder: &dawnkey_proto::binding::Binder,
+    roots: &Roots,
+    now: Timestamp,
+) -> Result<Appraised, Refusal> {
+    let [item] = items else {
+        let detail = format!("{} items of evidence; one is judged", items.len());
+        return Err(refusal(Reason::EvidenceKindNotAllowed, detail));
+    };
+    let binder = Binder(binder.0);
+    #[cfg(test)]
+    if item.kind == FORGED {
+        return forged(item, &binder);
+    }
+    let evidence = Evidence::decode(&item.kind, &item.payload).map_err(|e| {
+        let reason = match e {
+            DecodeError::Kind { .. } => Reason::EvidenceKindNotAllowed,
+            _ => Reason::EvidenceMalformed,
+        };
+        refusal(reason, e.to_string())
+    })?;
+    let Evidence::Vtpm(vtpm) = &evidence;
+    let ek_public = vtpm.ek_public.clone();
+    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let verified = verify(&evidence, &binder, roots, &Collateral::default(), now)
+        .map_err(|e| refusal(reason(&e), e.to_string()))?;
+    Ok(Appraised {
+        claims: Proof::Verified(Box::new(verified)),
+        ek_public,
+    })
+}
+
+fn refusal(reason: Reason, detail: String) -> Refusal {
+    let remedy = match reason {
+        Reason::BinderMismatch => {
+            "make the quote in this connection for this request; a proxy must pass TLS through"
+        }
+        Reason::EventLogMismatch => "boot again; the firmware's log must explain every PCR",
+        Reason::EvidenceKindNotAllowed => {
+            "send evidence of one kind that this service judges: vtpm"
+        }
+        _ => "",
+    };
+    Refusal {
+        reason,
+        detail,
+        remedy: remedy.to_owned(),
+        retry: Retry::Never,
+    }
+}
+
+fn reason(error: &VerifyError) -> Reason {
+    let VerifyError::Vtpm(error) = error;
+    match error {
+        VtpmError::BinderMismatch { .. } => Reason::BinderMismatch,
+        VtpmError::Signature(_)
+        | VtpmError::SchemeMismatch { .. }
+        | VtpmError::AttestationKeyAttributes { .. }
+        | VtpmError::QualifiedSigner { .. }
+        | VtpmError::Magic { .. } => Reason::SignatureInvalid,
+        VtpmError::Selection { .. } | VtpmError::BankMissing { .. } => Reason::PcrSelection,
+        VtpmError::PcrDigestMismatch { .. } => Reason::PcrMismatch,
+        VtpmError::Replay(_) | VtpmError::LogMismatch { .. } => Reason::EventLogMismatch,
+        _ => Reason::EvidenceMalformed,
+    }
+}
+
+#[cfg(test)]
+fn forged(item: &EvidenceItem, binder: &Binder) -> Result<Appraised, Refusal> {
+    let malformed = |_| refusal(Reason::EvidenceMalformed, "forged evidence".into());
+    let bound = item.payload.get(..64) == Some(binder.0.as_slice());
+    if !bound {
+        return Err(refusal(Reason::BinderMismatch, "forged evidence".into()));
+    }
+    let claims = serde_json::from_slice(item.payload.get(64..).unwrap_or_default());
+    Ok(Appraised::forge(claims.map_err(malformed)?))
+}
+
+#[cfg(test)]
+impl Appraised {
+    pub(crate) fn forge(claims: Claims) -> Self {
+        Self {
+            claims: Proof::Forged(Box::new(claims)),
+            ek_public: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn refused(items: &[EvidenceItem]) -> Reason {
+        let binder = dawnkey_proto::binding::Binder([1; 64]);
+        appraise(items, &binder, &Roots::default(), Timestamp::UNIX_EPOCH)
+            .unwrap_err()
+            .reason
+    }
+
+    fn item(kind: &str, payload: &[u8]) -> EvidenceItem {
+        EvidenceItem {
+            kind: kind.into(),
+            payload: payload.into(),
+        }
+    }
+
+    #[test]
+    fn refuses_evidence_of_an_unknown_kind_or_of_several() {
+        assert_eq!(
+            refused(&[item("sample", b"")]),
+            Reason::EvidenceKindNotAllowed
+        );
+        let two = [item("vtpm", b""), item("vtpm", b"")];
+        assert_eq!(refused(&two), Reason::EvidenceKindNotAllowed);
+    }
+
+    #[test]
+    fn refuses_evidence_that_does_not_decode() {
+        assert_eq!(
+            refused(&[item("vtpm", b"\xff\xff")]),
+            Reason::EvidenceMalformed
+        );
+        assert_eq!(refused(&[item("vtpm", b"")]), Reason::EvidenceMalformed);
+    }
+
+    #[test]
+    fn every_refusal_of_the_verifier_has_its_code() {
+        let text = String::new;
+        for (error, expected) in [
+            (
+                VtpmError::BinderMismatch {
+                    found: text(),
+                    wanted: text(),
+                },
+                Reason::BinderMismatch,
+            ),
+            (
+                VtpmError::Selection {
+                    found: text(),
+                    wanted: text(),
+                },
+                Reason::PcrSelection,
+            ),
+            (
+                VtpmError::BankMissing { bank: "sha256" },
+                Reason::PcrSelection,
+            ),
+            (
+                VtpmError::LogMismatch {
+                    pcr: 4,
+                    replayed: text(),
+                    quoted: text(),
+                },
+                Reason::EventLogMismatch,
+            ),
+            (VtpmError::Magic { found: 1 }, Reason::SignatureInvalid),
+            (VtpmError::NotAQuote { found: 1 }, Reason::EvidenceMalformed),
+        ] {
+            assert_eq!(reason(&VerifyError::Vtpm(error)), expected);
+        }
+    }
+}

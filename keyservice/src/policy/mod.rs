@@ -1,0 +1,133 @@
+//! Policy: one TOML file that says which evidence may have which volumes.
+//!
+//! [`Policy::load`] reads it strictly, [`lint`] says what is allowed but unwise, [`Policy::judge`] decides on
+//! claims and explains every step. `docs/policy.md` describes the file.
+
+mod admit;
+mod file;
+mod judge;
+mod lint;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use admit::{Denial, Identity};
+pub use judge::{Decision, TraceLine, Verdict};
+pub use lint::{Finding, Severity, lint, lint_at};
+
+use crate::release::Rollback;
+use crate::volume::{Digest32, InstanceId};
+use dawnkey_attest::claims::TrustClass;
+use dawnkey_attest::verify::Roots;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// The policy file is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// A file cannot be read.
+    #[error("read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or has a field that does not exist, or lacks one.
+    #[error("{path}: {problem}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and what is wrong.
+        problem: String,
+    },
+    /// It is of another version.
+    #[error("{path}: `version` is {found}; this service reads version 1")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+    },
+    /// A value is not one that the key can have.
+    #[error("{path}: `{key}`: {problem}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key, `image.node-1.pcrs.sha256.4`.
+        key: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// Two images have the same name.
+    #[error("{path}: `[[image]]` name \"{name}\" is used twice; every image needs its own name")]
+    DuplicateImage {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A volume policy names an image that is not there.
+    #[error(
+        "{path}: `volume-policy.{policy}.images` names \"{image}\", but there is no such `[[image]]`"
+    )]
+    UnknownImage {
+        /// The file.
+        path: PathBuf,
+        /// The volume policy.
+        policy: String,
+        /// The name that is not there.
+        image: String,
+    },
+}
+
+/// Reference values of one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its name.
+    pub name: String,
+    /// From then on it is refused.
+    pub valid_until: Option<Timestamp>,
+    /// Values of the SHA-256 bank, all of which must be met.
+    pub pcrs: BTreeMap<u8, Digest32>,
+}
+
+/// Whether unknown attestation keys are enrolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enrol {
+    /// When the TPM's endorsement certificate chains to a root of the file.
+    Endorsed,
+    /// Never: only keys that are enrolled already.
+    Never,
+}
+
+/// What evidence must show to have a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumePolicy {
+    /// What must root the evidence.
+    pub trust_class: TrustClass,
+    /// Names of images, any of which may have booted.
+    pub images: Vec<String>,
+    /// PCRs that must be all zero: nothing has capped them in this boot.
+    pub pcrs_pre_cap: BTreeSet<u8>,
+    /// Whether unknown attestation keys are enrolled.
+    pub enrol: Enrol,
+    /// What happens to an older disk.
+    pub rollback: Rollback,
+    /// The only instances that may have the volumes; empty: the first that provisions a volume owns it.
+    pub instances: BTreeSet<InstanceId>,
+}
+
+/// A policy file, read and checked.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// SHA-256 of the file, hex.
+    pub digest: String,
+    /// What evidence must chain to.
+    pub roots: Roots,
+    /// Images by name.
+    pub images: BTreeMap<String, Image>,
+    /// Volume policies by name.
+    pub volume_policies: BTreeMap<String, VolumePolicy>,
+}

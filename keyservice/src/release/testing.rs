@@ -1,0 +1,138 @@
+//! A volume, its nodes and their headers, for tests of the core.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::{Confirmation, Decision, Fresh, Granted, Rollback, Rules, confirm, decide};
+use crate::approval::{Approval, Node};
+use crate::kek::WrappedDek;
+use crate::volume::{Digest32, VolumeRecord};
+use dawnkey_proto::message::{Ask, Confirm, Reason, Refusal, SeenHeader};
+use dawnkey_secret::ConfirmToken;
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+/// Length of a lease here.
+pub(super) const LEASE: u32 = 300;
+
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds)
+}
+
+/// A header as a node reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub generation: u64,
+    /// Which of the headers of that generation.
+    pub copy: u8,
+}
+
+impl Header {
+    pub(super) fn new(generation: u64, copy: u8) -> Self {
+        Self { generation, copy }
+    }
+
+    pub(super) fn seen(self) -> SeenHeader {
+        let mut digest = [self.copy; 32];
+        digest[..8].copy_from_slice(&self.generation.to_be_bytes());
+        SeenHeader {
+            generation: self.generation,
+            epoch: 1,
+            digest,
+        }
+    }
+
+    pub(super) fn unlock(self) -> Ask {
+        Ask::Unlock(self.seen())
+    }
+}
+
+/// The service's side of one volume.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub record: VolumeRecord,
+    pub rollback: Rollback,
+    pub now: Timestamp,
+    draws: u8,
+}
+
+impl Service {
+    pub(super) fn new() -> Self {
+        let dek = WrappedDek {
+            epoch: 1,
+            provider: "cluster".into(),
+            blob: String::new(),
+        };
+        let id = Uuid::from_u128(7);
+        Self {
+            record: VolumeRecord::new(id, "state".into(), String::new(), dek, at(0)),
+            rollback: Rollback::Refuse,
+            now: at(0),
+            draws: 0,
+        }
+    }
+
+    /// A service whose volume instance 1 provisioned and confirmed with header `(1, copy 1)`.
+    pub(super) fn active() -> Self {
+        let mut service = Self::new();
+        let granted = service.ask(1, &Ask::Provision).unwrap();
+        service.confirm(Header::new(1, 1), &granted).unwrap();
+        service
+    }
+
+    /// Asks as instance `node`; a listed one when it is above 100. A yes is stored, a no leaves the record alone.
+    pub(super) fn ask(&mut self, node: u8, ask: &Ask) -> Result<Granted, Refusal> {
+        self.draws = self.draws.wrapping_add(1);
+        let fresh = Fresh {
+            token: ConfirmToken::take(&mut [self.draws; 32]).unwrap(),
+            grant: Uuid::from_u128(self.draws.into()),
+        };
+        let node = Node {
+            instance: Digest32([node; 32]),
+            listed: node > 100,
+        };
+        let approval = Approval::for_node(&self.record, node);
+        let rules = Rules {
+            rollback: self.rollback,
+            lease_seconds: LEASE,
+        };
+        match decide(approval, ask, &self.record, &rules, fresh, self.now) {
+            Decision::Grant(granted) => {
+                self.record = granted.record.clone();
+                Ok(*granted)
+            }
+            Decision::Refuse(refusal) => Err(refusal),
+        }
+    }
+
+    pub(super) fn refused(&mut self, node: u8, ask: &Ask) -> Reason {
+        let before = self.record.clone();
+        let reason = self.ask(node, ask).unwrap_err().reason;
+        assert_eq!(self.record, before, "a refusal changed the record");
+        reason
+    }
+
+    pub(super) fn confirm(&mut self, header: Header, granted: &Granted) -> Result<(), Reason> {
+        self.confirm_with(header, *granted.token.expose())
+    }
+
+    pub(super) fn confirm_with(&mut self, header: Header, token: [u8; 32]) -> Result<(), Reason> {
+        let message = Confirm {
+            volume: self.record.id,
+            header: header.seen(),
+            token: ConfirmToken::take(&mut token.clone()).unwrap(),
+        };
+        match confirm(&message, &self.record) {
+            Confirmation::Confirmed(record) => self.record = *record,
+            Confirmation::Again => {}
+            Confirmation::Refuse(refusal) => return Err(refusal.reason),
+        }
+        Ok(())
+    }
+
+    /// A whole boot: unlock with `header`, write the next one as `copy`, confirm it.
+    pub(super) fn boot(&mut self, node: u8, header: Header, copy: u8) -> Result<Header, Reason> {
+        let granted = self.ask(node, &header.unlock()).map_err(|r| r.reason)?;
+        let next = Header::new(granted.generation, copy);
+        self.confirm(next, &granted)?;
+        Ok(next)
+    }
+}

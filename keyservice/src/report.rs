@@ -1,0 +1,100 @@
+//! What the service logs: the events of this list and nothing else.
+//!
+//! Verdicts go to the audit log; here is what keeps the operator informed about the process. No event has room for
+//! a secret.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Something worth a line in the log.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A listener is ready.
+    Listening {
+        /// `unlock`, `admin` or `metrics`.
+        what: &'static str,
+        /// Its actual address.
+        address: SocketAddr,
+    },
+    /// A policy is in force.
+    PolicyLoaded {
+        /// The file.
+        path: &'a Path,
+        /// Its SHA-256.
+        digest: &'a str,
+    },
+    /// The policy has a finding of `dawnkey policy lint`.
+    PolicyFinding {
+        /// The key.
+        key: &'a str,
+        /// What is the matter.
+        problem: &'a str,
+    },
+    /// A changed policy is not usable; the one before stays in force.
+    PolicyKept {
+        /// Why.
+        error: &'a dyn std::error::Error,
+    },
+    /// An answer went out.
+    Answered {
+        /// `release`, `refuse`, …
+        answer: &'a str,
+        /// The reason of a refusal, or empty.
+        reason: &'a str,
+        /// The volume.
+        volume: &'a str,
+        /// Who asked.
+        peer: SocketAddr,
+    },
+    /// A verdict could not be recorded: no key leaves until a restart.
+    AuditFailed {
+        /// Why.
+        error: &'a dyn std::error::Error,
+    },
+    /// The store failed.
+    StoreFailed {
+        /// Why.
+        error: &'a dyn std::error::Error,
+    },
+    /// Accepting a connection failed.
+    AcceptFailed {
+        /// Why.
+        error: &'a std::io::Error,
+    },
+    /// The service finishes what it holds.
+    Stopping {
+        /// How long it waits at most.
+        seconds: u32,
+    },
+    /// The deadline has passed with work left.
+    StoppedLate,
+    /// Everything is finished.
+    Stopped,
+}
+
+/// Writes the event to the log.
+pub fn emit(event: &Event<'_>) {
+    use tracing::{error, info, warn};
+    match event {
+        Event::Listening { what, address } => info!(what, %address, "listening"),
+        Event::PolicyLoaded { path, digest } => {
+            info!(path = %path.display(), digest, "policy in force");
+        }
+        Event::PolicyFinding { key, problem } => warn!(key, problem, "policy finding"),
+        Event::PolicyKept { error } => warn!(%error, "policy not usable, the one before stays"),
+        Event::Answered {
+            answer,
+            reason,
+            volume,
+            peer,
+        } => info!(answer, reason, volume, %peer, "answered"),
+        Event::AuditFailed { error } => {
+            error!(%error, "audit failed, no key is released until a restart");
+        }
+        Event::StoreFailed { error } => error!(%error, "store failed"),
+        Event::AcceptFailed { error } => warn!(%error, "accept failed"),
+        Event::Stopping { seconds } => info!(seconds, "stopping"),
+        Event::StoppedLate => warn!("stopped with work left"),
+        Event::Stopped => info!("stopped"),
+    }
+}

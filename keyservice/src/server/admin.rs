@@ -1,0 +1,230 @@
+//! The gRPC service for operators: a thin coat over the desk.
+
+use super::stream::{Caller, Operator};
+use crate::desk::{AdminError, Desk};
+use crate::volume::{InstanceRecord, VolumeRecord};
+use dawnkey_proto::wire;
+use dawnkey_proto::wire::admin_server::Admin;
+use jiff::Timestamp;
+use std::future::Future;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+use tonic::{Code, Request, Response, Status};
+use uuid::Uuid;
+
+/// Answers operators.
+pub(super) struct Admins {
+    pub desk: Arc<Desk>,
+    pub tasks: TaskTracker,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
+    match request.extensions().get::<Caller>() {
+        Some(Caller::Operator(operator)) => Ok(operator.clone()),
+        _ => Err(Status::unauthenticated("no admin certificate")),
+    }
+}
+
+fn status(error: &AdminError) -> Status {
+    let code = match error {
+        AdminError::NotFound(_) => Code::NotFound,
+        AdminError::Exists(_) => Code::AlreadyExists,
+        AdminError::Invalid(_) => Code::InvalidArgument,
+        AdminError::State(_) => Code::FailedPrecondition,
+        AdminError::Store(_) | AdminError::Audit(_) | AdminError::Kek(_) => Code::Unavailable,
+    };
+    Status::new(code, error.to_string())
+}
+
+fn volume_id(bytes: &[u8]) -> Result<Uuid, Status> {
+    Uuid::from_slice(bytes).map_err(|_| {
+        Status::invalid_argument(format!("volume_id: {} bytes instead of 16", bytes.len()))
+    })
+}
+
+fn time(at: Option<Timestamp>) -> String {
+    at.map(|at| at.to_string()).unwrap_or_default()
+}
+
+fn volume(record: VolumeRecord) -> wire::VolumeRecord {
+    wire::VolumeRecord {
+        volume_id: record.id.as_bytes().to_vec(),
+        label: record.label,
+        policy: record.policy,
+        state: record.state.name().to_owned(),
+        epoch: record.epoch,
+        generation: record.confirmed,
+        pending_generation: record.pending.map_or(0, |p| p.generation),
+        instance: record.instance.map(|i| i.to_string()).unwrap_or_default(),
+        lease_expires: time(record.lease.as_ref().map(|l| l.expires)),
+        lease_holder: record
+            .lease
+            .map(|l| l.holder.to_string())
+            .unwrap_or_default(),
+        fencing_token: record.fencing,
+        created: record.created.to_string(),
+        last_unlock: time(record.last_unlock),
+    }
+}
+
+fn instance(record: InstanceRecord, last_seen: Option<Timestamp>) -> wire::InstanceRecord {
+    wire::InstanceRecord {
+        instance: record.instance.to_string(),
+        kind: record.kind,
+        endorsement: record.endorsement,
+        enrolled: record.enrolled.to_string(),
+        last_seen: time(last_seen),
+    }
+}
+
+impl Admins {
+    /// Runs to its end even when the operator hangs up, and counts the outcome.
+    async fn done<T: Send + 'static>(
+        &self,
+        call: &'static str,
+        work: impl Future<Output = Result<T, AdminError>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let task = self.tasks.spawn(work);
+        let outcome = task
+            .await
+            .map_err(|_| Status::internal("the answer broke off"))?;
+        let name = if outcome.is_ok() { "done" } else { "refused" };
+        self.desk.metrics.administered(call, name);
+        outcome.map_err(|e| status(&e))
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for Admins {
+    async fn create_volume(
+        &self,
+        request: Request<wire::CreateVolumeRequest>,
+    ) -> Answer<wire::VolumeRecord> {
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let asked = request.into_inner();
+        let id = match asked.volume_id.as_slice() {
+            [] => None,
+            bytes => Some(volume_id(bytes)?),
+        };
+        let work = async move {
+            desk.create_volume(&operator, id, &asked.policy, &asked.label)
+                .await
+        };
+        let made = self.done("create-volume", work).await?;
+        Ok(Response::new(volume(made)))
+    }
+
+    async fn list_volumes(
+        &self,
+        request: Request<wire::ListVolumesRequest>,
+    ) -> Answer<wire::ListVolumesAnswer> {
+        operator(&request)?;
+        let desk = Arc::clone(&self.desk);
+        let work = async move { desk.list_volumes().await };
+        let all = self.done("list-volumes", work).await?;
+        Ok(Response::new(wire::ListVolumesAnswer {
+            volumes: all.into_iter().map(volume).collect(),
+        }))
+    }
+
+    async fn show_volume(&self, request: Request<wire::VolumeRef>) -> Answer<wire::VolumeRecord> {
+        operator(&request)?;
+        let (desk, id) = (
+            Arc::clone(&self.desk),
+            volume_id(&request.get_ref().volume_id)?,
+        );
+        let work = async move { desk.show_volume(id).await };
+        let shown = self.done("show-volume", work).await?;
+        Ok(Response::new(volume(shown)))
+    }
+
+    async fn retire_volume(&self, request: Request<wire::VolumeRef>) -> Answer<wire::VolumeRecord> {
+        let operator = operator(&request)?;
+        let (desk, id) = (
+            Arc::clone(&self.desk),
+            volume_id(&request.get_ref().volume_id)?,
+        );
+        let work = async move { desk.retire_volume(&operator, id).await };
+        let retired = self.done("retire-volume", work).await?;
+        Ok(Response::new(volume(retired)))
+    }
+
+    async fn break_lease(&self, request: Request<wire::VolumeRef>) -> Answer<wire::VolumeRecord> {
+        let operator = operator(&request)?;
+        let (desk, id) = (
+            Arc::clone(&self.desk),
+            volume_id(&request.get_ref().volume_id)?,
+        );
+        let work = async move { desk.break_lease(&operator, id).await };
+        let free = self.done("break-lease", work).await?;
+        Ok(Response::new(volume(free)))
+    }
+
+    async fn export_dek(
+        &self,
+        request: Request<wire::ExportDekRequest>,
+    ) -> Answer<wire::ExportDekAnswer> {
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let asked = request.into_inner();
+        let id = volume_id(&asked.volume_id)?;
+        let work = async move {
+            desk.export_dek(&operator, id, asked.epoch, &asked.hpke_public_key)
+                .await
+        };
+        let (sealed, epoch) = self.done("export-dek", work).await?;
+        Ok(Response::new(wire::ExportDekAnswer {
+            encapsulated_key: sealed.encapsulated_key,
+            ciphertext: sealed.ciphertext,
+            epoch,
+        }))
+    }
+
+    async fn list_instances(
+        &self,
+        request: Request<wire::ListInstancesRequest>,
+    ) -> Answer<wire::ListInstancesAnswer> {
+        operator(&request)?;
+        let desk = Arc::clone(&self.desk);
+        let work = async move { desk.list_instances().await };
+        let all = self.done("list-instances", work).await?;
+        Ok(Response::new(wire::ListInstancesAnswer {
+            instances: all.into_iter().map(|(r, seen)| instance(r, seen)).collect(),
+        }))
+    }
+
+    async fn forget_instance(
+        &self,
+        request: Request<wire::InstanceRef>,
+    ) -> Answer<wire::InstanceRecord> {
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let id = request
+            .get_ref()
+            .instance
+            .parse()
+            .map_err(|e| Status::invalid_argument(format!("instance: {e}")))?;
+        let work = async move { desk.forget_instance(&operator, id).await };
+        let forgotten = self.done("forget-instance", work).await?;
+        Ok(Response::new(instance(forgotten, None)))
+    }
+
+    async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<wire::StatusAnswer> {
+        operator(&request)?;
+        let desk = &self.desk;
+        let head = desk
+            .audit
+            .head()
+            .ok_or_else(|| Status::unavailable("the audit log cannot be written"))?;
+        Ok(Response::new(wire::StatusAnswer {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            service_id: desk.service_id.as_bytes().to_vec(),
+            uptime_seconds: desk.started.elapsed().as_secs(),
+            policy_digest: desk.policy().digest.clone(),
+            audit_records: head.seq,
+            audit_head: hex::encode(head.hash),
+            kek: desk.ring.name().to_owned(),
+            store: desk.records.backend().to_owned(),
+        }))
+    }
+}

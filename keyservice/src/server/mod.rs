@@ -1,0 +1,24 @@
+//! The listeners: attested TLS for nodes, mutual TLS for operators, health and metrics on loopback.
+//!
+//! Each connection passes a rate limit and caps before its TLS handshake ([`limits`]), shakes hands in a task of
+//! its own with a deadline (`accept`), and then speaks gRPC over a stream that carries what belongs to
+//! the connection (`stream`).
+
+mod accept;
+mod admin;
+mod health;
+pub mod limits;
+mod nodes;
+mod service;
+mod stream;
+mod tls;
+
+pub use service::{Addresses, Running, Service, StartError};
+pub use stream::Operator;
+pub use tls::IdentityError;
+
+/// Checks everything a start needs but the store, the audit log and the master secret: the policy and the TLS files.
+pub fn check(config: &crate::config::Config) -> Result<crate::policy::Policy, StartError> {
+    tls::load(&config.tls)?;
+    Ok(crate::policy::Policy::load(&config.policy)?)
+}

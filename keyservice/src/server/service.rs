@@ -1,0 +1,316 @@
+//! Starting and stopping a key service.
+
+use super::accept::{Door, accept};
+use super::admin::Admins;
+use super::health;
+use super::limits::{ConnectionCap, RateLimit};
+use super::nodes::Nodes;
+use super::tls::{self, IdentityError};
+use crate::audit::{AuditLog, Entry, LogError};
+use crate::config::{Config, Limits, Start};
+use crate::desk::{Clock, Desk, Gate, Parts};
+use crate::kek::{ClusterKek, KeyRing};
+use crate::metrics::Metrics;
+use crate::policy::{Policy, PolicyError, Severity, lint};
+use crate::records::Records;
+use crate::report::{self, Event};
+use crate::store::{OpenError, RedbStore};
+use dawnkey_proto::MAX_MESSAGE_BYTES;
+use dawnkey_proto::wire::admin_server::AdminServer;
+use dawnkey_proto::wire::key_service_server::KeyServiceServer;
+use jiff::Timestamp;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
+
+/// The service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its TLS identity is not usable.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Its policy is not usable.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Its store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Its audit log cannot be continued.
+    #[error(transparent)]
+    Audit(#[from] LogError),
+    /// It cannot listen.
+    #[error("listen on {address} (listen.{what}): {source}")]
+    Listen {
+        /// The listener.
+        what: &'static str,
+        /// The configured address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The actual addresses cannot be written down.
+    #[error("write {path} (listen.addresses_file): {source}")]
+    AddressesFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Actual addresses of the listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// Nodes.
+    pub unlock: SocketAddr,
+    /// Operators.
+    pub admin: SocketAddr,
+    /// Health and metrics.
+    pub metrics: SocketAddr,
+}
+
+impl std::fmt::Display for Addresses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "unlock = \"{}\"", self.unlock)?;
+        writeln!(f, "admin = \"{}\"", self.admin)?;
+        writeln!(f, "metrics = \"{}\"", self.metrics)
+    }
+}
+
+/// Starts key services.
+#[derive(Debug)]
+pub struct Service;
+
+/// A key service at work. Dropping it leaves it running; [`Running::shutdown`] ends it.
+pub struct Running {
+    /// Where it listens.
+    pub addresses: Addresses,
+    desk: Arc<Desk>,
+    policy_file: PathBuf,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    servers: Vec<JoinHandle<()>>,
+    shutdown_seconds: u32,
+}
+
+impl Service {
+    /// Opens store and audit log, binds the listeners and begins to answer.
+    pub async fn start(start: Start) -> Result<Running, StartError> {
+        Self::start_at(start, Arc::new(Timestamp::now)).await
+    }
+
+    /// Like [`Service::start`], with another clock for leases and dates.
+    pub async fn start_at(start: Start, clock: Clock) -> Result<Running, StartError> {
+        let Start {
+            config,
+            master_secret,
+        } = start;
+        let loaded = tls::load(&config.tls)?;
+        let policy = Policy::load(&config.policy)?;
+        let store = RedbStore::open(&config.store)?;
+        let audit = AuditLog::open(&config.audit)?;
+        let metrics = Arc::new(Metrics::default());
+        let limits = &config.limits;
+        let gate = Gate::new(
+            limits.concurrent_unlocks,
+            limits.queue,
+            Limits::seconds(limits.queue_seconds),
+            Arc::clone(&metrics),
+        );
+        let kek = ClusterKek::new(master_secret, config.kek.salt);
+        announce(&config, &policy);
+        let begun = Entry::new("start")
+            .with("version", env!("CARGO_PKG_VERSION"))
+            .with("service", config.service_id.to_string())
+            .with("policy", policy.digest.clone());
+        audit.append(begun).await?;
+        let desk = Arc::new(Desk::new(Parts {
+            service_id: config.service_id,
+            own_spki: loaded.own_spki,
+            records: Records::new(Arc::new(store)),
+            ring: KeyRing::new(Arc::new(kek)),
+            audit,
+            metrics,
+            clock,
+            lease_seconds: limits.lease_seconds,
+            gate,
+            policy,
+        }));
+        listen(config, loaded, desk).await
+    }
+}
+
+fn announce(config: &Config, policy: &Policy) {
+    report::emit(&Event::PolicyLoaded {
+        path: &config.policy,
+        digest: &policy.digest,
+    });
+    for finding in lint(policy) {
+        if finding.severity > Severity::Note {
+            report::emit(&Event::PolicyFinding {
+                key: &finding.key,
+                problem: &finding.problem,
+            });
+        }
+    }
+}
+
+async fn bind(
+    what: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen {
+        what,
+        address,
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    report::emit(&Event::Listening { what, address });
+    Ok((listener, address))
+}
+
+async fn listen(
+    config: Config,
+    loaded: tls::Loaded,
+    desk: Arc<Desk>,
+) -> Result<Running, StartError> {
+    let (unlock, unlock_address) = bind("unlock", config.listen.unlock).await?;
+    let (admin, admin_address) = bind("admin", config.listen.admin).await?;
+    let (metrics, metrics_address) = bind("metrics", config.listen.metrics).await?;
+    let addresses = Addresses {
+        unlock: unlock_address,
+        admin: admin_address,
+        metrics: metrics_address,
+    };
+    if let Some(path) = config.listen.addresses_file {
+        write_whole(&path, &addresses.to_string())
+            .map_err(|source| StartError::AddressesFile { path, source })?;
+    }
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let door = |tls, admin, life| Door {
+        tls,
+        rate: RateLimit::new(config.limits.per_peer_per_minute),
+        cap: ConnectionCap::new(
+            config.limits.connections,
+            config.limits.connections_per_peer,
+        ),
+        handshake: Limits::seconds(config.limits.handshake_seconds),
+        life,
+        admin,
+        metrics: Arc::clone(&desk.metrics),
+    };
+    let life = Limits::seconds(config.limits.connection_seconds);
+    let nodes = KeyServiceServer::new(Nodes {
+        desk: Arc::clone(&desk),
+        tasks: tasks.clone(),
+    });
+    let nodes = nodes.max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let nodes = grpc().add_service(nodes).serve_with_incoming_shutdown(
+        accept(unlock, door(loaded.unlock, false, life), stop.clone()),
+        stop.clone().cancelled_owned(),
+    );
+    let admins = AdminServer::new(Admins {
+        desk: Arc::clone(&desk),
+        tasks: tasks.clone(),
+    });
+    let admins = grpc().add_service(admins).serve_with_incoming_shutdown(
+        accept(
+            admin,
+            door(loaded.admin, true, Duration::from_secs(600)),
+            stop.clone(),
+        ),
+        stop.clone().cancelled_owned(),
+    );
+    let servers = vec![
+        // The servers end with the listeners; an error of one connection is not theirs.
+        tokio::spawn(async { drop(nodes.await) }),
+        tokio::spawn(async { drop(admins.await) }),
+        tokio::spawn(health::serve(metrics, Arc::clone(&desk), stop.clone())),
+    ];
+    Ok(Running {
+        addresses,
+        desk,
+        policy_file: config.policy,
+        stop,
+        tasks,
+        servers,
+        shutdown_seconds: config.limits.shutdown_seconds,
+    })
+}
+
+/// gRPC over our streams: dead peers are found by pings, nobody opens many streams.
+fn grpc() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .max_concurrent_streams(8)
+        .http2_max_header_list_size(16 << 10)
+}
+
+/// Writes a file so that readers see all of it or none.
+fn write_whole(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let part = PathBuf::from(name);
+    std::fs::write(&part, text)?;
+    std::fs::rename(&part, path)
+}
+
+impl Running {
+    /// Reads the policy file again. When it is not usable, the one in force stays.
+    pub async fn reload_policy(&self) -> Result<(), StartError> {
+        let policy = match Policy::load(&self.policy_file) {
+            Ok(policy) => policy,
+            Err(error) => {
+                report::emit(&Event::PolicyKept { error: &error });
+                return Err(error.into());
+            }
+        };
+        let entry = Entry::new("policy").with("policy", policy.digest.clone());
+        self.desk.audit.append(entry).await?;
+        report::emit(&Event::PolicyLoaded {
+            path: &self.policy_file,
+            digest: &policy.digest,
+        });
+        self.desk.set_policy(policy);
+        Ok(())
+    }
+
+    /// Stops accepting, finishes what was begun within the configured time, and closes the audit log.
+    ///
+    /// Returns whether everything was finished in time.
+    pub async fn shutdown(self) -> bool {
+        let seconds = self.shutdown_seconds;
+        report::emit(&Event::Stopping { seconds });
+        self.stop.cancel();
+        self.tasks.close();
+        let aborts: Vec<_> = self.servers.iter().map(JoinHandle::abort_handle).collect();
+        let finish = async {
+            for server in self.servers {
+                // A server that panicked has stopped.
+                let _ = server.await;
+            }
+            self.tasks.wait().await;
+            let _ = self.desk.audit.append(Entry::new("stop")).await;
+        };
+        let in_time = tokio::time::timeout(Limits::seconds(seconds), finish)
+            .await
+            .is_ok();
+        for server in aborts {
+            server.abort();
+        }
+        report::emit(if in_time {
+            &Event::Stopped
+        } else {
+            &Event::StoppedLate
+        });
+        in_time
+    }
+}

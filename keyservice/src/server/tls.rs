@@ -1,0 +1,126 @@
+//! The service's TLS identity from its files.
+
+use crate::config::TlsFiles;
+use dawnkey_proto::binding::SpkiDigest;
+use dawnkey_proto::tls::{Identity, TlsError, server_config};
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// The TLS identity is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file cannot be read.
+    #[error("read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others than its owner may use the private key.
+    #[error(
+        "private key {path} has mode {mode:04o}: group and others may not have access; chmod 600 {path}"
+    )]
+    KeyMode {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A file is not what it should be.
+    #[error("{path}: no {what} in PEM: {problem}")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What should be there.
+        what: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Certificate and key do not work together, or the CA is not one.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// What both listeners need.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// For nodes: no client certificate.
+    pub unlock: Arc<ServerConfig>,
+    /// For operators: a client certificate of the admin CA.
+    pub admin: Arc<ServerConfig>,
+    /// Digest of the service's key.
+    pub own_spki: SpkiDigest,
+}
+
+/// Reads and checks the files.
+pub(super) fn load(files: &TlsFiles) -> Result<Loaded, IdentityError> {
+    let chain = certificates(&files.certificate)?;
+    let key = private_key(&files.key)?;
+    let admin_ca = certificates(&files.admin_ca)?;
+    let own_spki = chain
+        .first()
+        .and_then(|leaf| SpkiDigest::of_certificate(leaf))
+        .ok_or_else(|| IdentityError::Pem {
+            path: files.certificate.clone(),
+            what: "certificate",
+            problem: "the first one does not parse".into(),
+        })?;
+    let admin = Identity {
+        chain: chain.clone(),
+        key: key.clone_key(),
+    };
+    Ok(Loaded {
+        unlock: Arc::new(server_config(Identity { chain, key }, None)?),
+        admin: Arc::new(server_config(admin, Some(&admin_ca))?),
+        own_spki,
+    })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let pem = std::fs::read(path).map_err(|source| IdentityError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let bad = |problem: String| IdentityError::Pem {
+        path: path.to_owned(),
+        what: "certificate",
+        problem,
+    };
+    let all = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad(e.to_string()))?;
+    if all.is_empty() {
+        return Err(bad("there is none".into()));
+    }
+    Ok(all)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    let read = |source| IdentityError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = File::open(path).map_err(read)?;
+    let mode = file.metadata().map_err(read)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(IdentityError::KeyMode {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let mut pem = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut pem).map_err(read)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|e| IdentityError::Pem {
+        path: path.to_owned(),
+        what: "private key",
+        problem: e.to_string(),
+    })
+}

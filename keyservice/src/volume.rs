@@ -1,0 +1,223 @@
+//! What the service remembers: volumes, and the attestation keys that were enrolled.
+
+use crate::kek::WrappedDek;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A SHA-256 digest, in hex wherever it is written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest32(pub [u8; 32]);
+
+impl std::fmt::Display for Digest32 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl std::fmt::Debug for Digest32 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Text is not 64 lowercase hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not 64 lowercase hex digits")]
+pub struct NotADigest(String);
+
+impl std::str::FromStr for Digest32 {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let mut bytes = [0; 32];
+        match hex::decode_to_slice(text, &mut bytes) {
+            Ok(()) if !text.bytes().any(|b| b.is_ascii_uppercase()) => Ok(Self(bytes)),
+            _ => Err(NotADigest(text.chars().take(80).collect())),
+        }
+    }
+}
+
+impl TryFrom<String> for Digest32 {
+    type Error = NotADigest;
+
+    fn try_from(text: String) -> Result<Self, NotADigest> {
+        text.parse()
+    }
+}
+
+impl From<Digest32> for String {
+    fn from(digest: Digest32) -> Self {
+        digest.to_string()
+    }
+}
+
+/// One machine: SHA-256 of the SubjectPublicKeyInfo of its TPM's endorsement key.
+pub type InstanceId = Digest32;
+
+/// Where a volume is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Made by an operator; no node has confirmed a header yet.
+    Provisioning,
+    /// A node has confirmed its header: it is never formatted again.
+    Active,
+    /// Its DEKs are forgotten. The id is not used again.
+    Retired,
+}
+
+impl State {
+    /// The state's name in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Provisioning => "provisioning",
+            Self::Active => "active",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+/// A generation that was released and whose header nobody has confirmed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pending {
+    /// The generation.
+    pub generation: u64,
+    /// SHA-256 of the token that confirms it.
+    pub token: Digest32,
+}
+
+/// The last confirmed header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmedHeader {
+    /// SHA-256 of the header.
+    pub digest: Digest32,
+    /// SHA-256 of the token that confirmed it, so that a repeated Confirm gets the same answer; `None`
+    /// when the header was only seen at an unlock.
+    pub token: Option<Digest32>,
+}
+
+/// Who runs the volume now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseRecord {
+    /// The instance that holds it.
+    pub holder: InstanceId,
+    /// When it ends by itself.
+    pub expires: Timestamp,
+}
+
+/// Everything that is known of one volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeRecord {
+    /// Its id.
+    pub id: Uuid,
+    /// For people.
+    pub label: String,
+    /// Name of its `[volume-policy]`.
+    pub policy: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// Epoch of its current DEK.
+    pub epoch: u32,
+    /// Generation that its header is known to have reached; 0 before the first.
+    pub confirmed: u64,
+    /// Highest generation that was ever released; it never falls, so that no number means two things.
+    pub issued: u64,
+    /// The generation released last, until it is confirmed.
+    pub pending: Option<Pending>,
+    /// The header of the confirmed generation; `None` before the first.
+    pub header: Option<ConfirmedHeader>,
+    /// The provisioning grant that Confirm will use up.
+    pub grant: Option<Uuid>,
+    /// The instance that it belongs to.
+    pub instance: Option<InstanceId>,
+    /// Who runs it now.
+    pub lease: Option<LeaseRecord>,
+    /// Fencing token of the last lease.
+    pub fencing: u64,
+    /// Its DEKs, wrapped.
+    pub deks: Vec<WrappedDek>,
+    /// When an operator made it.
+    pub created: Timestamp,
+    /// When its DEK was last released.
+    pub last_unlock: Option<Timestamp>,
+}
+
+impl VolumeRecord {
+    /// A new volume that waits for its node.
+    #[must_use]
+    pub fn new(id: Uuid, policy: String, label: String, dek: WrappedDek, now: Timestamp) -> Self {
+        Self {
+            id,
+            label,
+            policy,
+            state: State::Provisioning,
+            epoch: dek.epoch,
+            confirmed: 0,
+            issued: 0,
+            pending: None,
+            header: None,
+            grant: None,
+            instance: None,
+            lease: None,
+            fencing: 0,
+            deks: vec![dek],
+            created: now,
+            last_unlock: None,
+        }
+    }
+
+    /// The lease, if it has not ended.
+    #[must_use]
+    pub fn live_lease(&self, now: Timestamp) -> Option<&LeaseRecord> {
+        self.lease.as_ref().filter(|lease| lease.expires > now)
+    }
+
+    /// The record after retirement: no DEK, no lease, no way back.
+    #[must_use]
+    pub fn retired(mut self) -> Self {
+        self.state = State::Retired;
+        self.deks.clear();
+        self.pending = None;
+        self.grant = None;
+        self.lease = None;
+        self
+    }
+
+    /// The record after an operator ended its lease. While it waits for its first Confirm, the grant is
+    /// taken back too, and another instance may provision it.
+    #[must_use]
+    pub fn lease_broken(mut self) -> Self {
+        self.lease = None;
+        if self.state == State::Provisioning {
+            self.instance = None;
+            self.pending = None;
+            self.grant = None;
+            self.header = None;
+            self.confirmed = 0;
+        }
+        self
+    }
+}
+
+/// An attestation key that was proven to live in an endorsed TPM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceRecord {
+    /// The machine.
+    pub instance: InstanceId,
+    /// Name of the attestation key, TPM 2.0 part 1 §16, in hex.
+    pub key_name: String,
+    /// Kind of evidence, `vtpm`.
+    pub kind: String,
+    /// Subject of the endorsement certificate.
+    pub endorsement: String,
+    /// When it was enrolled.
+    pub enrolled: Timestamp,
+}
