@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::audit::AuditArgs;
 use crate::generate::{CompletionsArgs, ManArgs};
 use crate::init::InitArgs;
 use crate::instance::InstanceArgs;
@@ -44,6 +45,8 @@ enum Command {
     Status(StatusArgs),
     /// Check, explain and extend policy files
     Policy(PolicyArgs),
+    /// Verify and show audit logs
+    Audit(AuditArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Examples:
   dawnkey completions bash > /etc/bash_completion.d/dawnkey
@@ -66,6 +69,7 @@ impl Cli {
             Command::Instance(args) => args.run(output),
             Command::Status(args) => args.run(output),
             Command::Policy(args) => args.run(output),
+            Command::Audit(args) => args.run(output),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

@@ -7,6 +7,7 @@
 
 mod admin;
 mod args;
+mod audit;
 mod confirm;
 mod files;
 mod generate;

@@ -8,7 +8,6 @@ pub(crate) enum Exit {
     /// Done; every verdict is positive.
     Done = 0,
     /// The command worked and its verdict is negative: findings, a denial, a broken chain.
-    #[allow(dead_code)]
     Negative = 1,
     /// The command line or a confirmation is not right; nothing was done.
     Usage = 2,

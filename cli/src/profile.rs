@@ -140,7 +140,11 @@ fn deadline(path: &Path, key: &str, seconds: u64) -> Result<Duration, Failure> {
     Ok(Duration::from_secs(seconds))
 }
 
-fn certificates(path: &Path, what: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
+/// Reads a PEM file with at least one certificate.
+pub(crate) fn certificates(
+    path: &Path,
+    what: &str,
+) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let bytes = files::read(path, what, files::MAX_TEXT)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {

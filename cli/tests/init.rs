@@ -80,3 +80,19 @@ fn refuses_names_that_no_certificate_can_carry() {
         assert!(!dir.path().join("set").exists(), "{bad:?}");
     }
 }
+
+#[test]
+fn refuses_metrics_on_an_address_that_others_can_reach() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = [
+        "init",
+        "set",
+        "--name",
+        "ks",
+        "--listen-metrics",
+        "0.0.0.0:9464",
+    ];
+    let run = dawnkey(dir.path(), &args);
+    assert_eq!(run.code, 2, "{}", run.err);
+    assert!(!dir.path().join("set").exists());
+}

@@ -6,6 +6,7 @@ use crate::profile::Profile;
 use dawnkey_proto::tls::{Clock, Pin, client_config};
 use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, CertificateError};
+use std::error::Error;
 use std::future::{Ready, ready};
 use std::io;
 use std::sync::Arc;
@@ -17,6 +18,10 @@ use tonic::transport::{Channel, Endpoint};
 
 /// HTTP authority of every call; TLS has already decided who is at the other end.
 const ORIGIN: &str = "http://dawnkey.internal";
+
+/// What would be right when the service refuses the operator's certificate.
+const ACCEPTED_CERTIFICATE: &str =
+    "certificate and key in the profile: issued by the service's admin_ca and still valid";
 
 type Stream = Watched<TlsStream<TcpStream>>;
 
@@ -66,15 +71,7 @@ async fn open(profile: Profile) -> Result<(Channel, Seen), Failure> {
     let channel = Endpoint::from_static(ORIGIN)
         .connect_with_connector(Once(Some(stream)))
         .await
-        .map_err(|e| match seen.tls_error() {
-            Some(tls) => distrust(&tls, "connect", &endpoint),
-            None => Failure::new(
-                Exit::Unreachable,
-                format!("connect: HTTP/2 did not start: {}", chain(&e)),
-                &endpoint,
-                "the admin interface of a key service",
-            ),
-        })?;
+        .map_err(|e| broken(&seen, "connect", &e, &endpoint))?;
     Ok((channel, seen))
 }
 
@@ -106,6 +103,38 @@ fn handshake_failed(error: &io::Error, endpoint: &str) -> Failure {
             "the admin interface of a key service",
         ),
     }
+}
+
+/// Names why a connection broke after its handshake.
+///
+/// A service that refuses the client's certificate says so in an alert. When it closes with our bytes unread, the alert is
+/// lost and only the silence before the end remains.
+pub(super) fn broken(
+    seen: &Seen,
+    what: &str,
+    cause: &(dyn Error + 'static),
+    endpoint: &str,
+) -> Failure {
+    if let Some(tls) = seen.tls_error() {
+        return distrust(&tls, what, endpoint);
+    }
+    let (found, right) = if seen.answered() {
+        (
+            "the connection broke",
+            "the admin interface of a running key service",
+        )
+    } else {
+        (
+            "the service ended the connection before its first answer; most likely it does not accept the admin certificate",
+            ACCEPTED_CERTIFICATE,
+        )
+    };
+    Failure::new(
+        Exit::Unreachable,
+        format!("{what}: {found} ({})", chain(cause)),
+        endpoint,
+        right,
+    )
 }
 
 /// Names the reason for which one side does not trust the other.
@@ -153,7 +182,7 @@ fn reason(error: &rustls::Error) -> (&'static str, &'static str) {
         ),
         rustls::Error::AlertReceived(_) => (
             "the service does not accept the admin certificate",
-            "certificate and key in the profile: issued by the service's admin_ca and still valid",
+            ACCEPTED_CERTIFICATE,
         ),
         rustls::Error::InvalidMessage(_) => (
             "what answers does not speak TLS",

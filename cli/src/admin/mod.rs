@@ -4,7 +4,7 @@
 mod connect;
 mod watch;
 
-use crate::outcome::{Exit, Failure, chain};
+use crate::outcome::{Exit, Failure};
 use crate::profile::Profile;
 use dawnkey_proto::message::printable;
 use dawnkey_proto::wire::admin_client::AdminClient;
@@ -75,17 +75,9 @@ impl Admin {
     }
 
     fn failed(&self, what: &str, subject: &str, status: &Status) -> Failure {
-        if let Some(tls) = self.watched.tls_error() {
-            return connect::distrust(&tls, what, &self.endpoint);
-        }
         // The service's own answers have no local cause.
         if let Some(cause) = status.source() {
-            return Failure::new(
-                Exit::Unreachable,
-                format!("{what}: the connection broke: {}", chain(cause)),
-                &self.endpoint,
-                "the admin interface of a running key service",
-            );
+            return connect::broken(&self.watched, what, cause, &self.endpoint);
         }
         let text = printable(status.message());
         match status.code() {

@@ -1,22 +1,31 @@
-//! A stream that remembers the TLS error it failed with.
+//! A stream that remembers the TLS error it failed with, and whether the service ever answered on it.
 //!
 //! In TLS 1.3 a server refuses a client's certificate after the client has finished its handshake. The alert then arrives in the
 //! middle of HTTP/2, whose errors keep only its text. Remembering it here keeps the cause typed.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The first TLS error of a watched stream.
+/// What was seen on a watched stream.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen(Arc<OnceLock<rustls::Error>>);
+pub(super) struct Seen {
+    error: Arc<OnceLock<rustls::Error>>,
+    answered: Arc<AtomicBool>,
+}
 
 impl Seen {
     /// The error, if the stream met one.
     pub(super) fn tls_error(&self) -> Option<rustls::Error> {
-        self.0.get().cloned()
+        self.error.get().cloned()
+    }
+
+    /// Whether the service has sent anything after the handshake. It does so only once it has accepted the client.
+    pub(super) fn answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     fn note<T>(&self, result: &Poll<io::Result<T>>) {
@@ -24,7 +33,7 @@ impl Seen {
             && let Some(tls) = tls_cause(error)
         {
             // Only the first counts: later ones follow from it.
-            let _ = self.0.set(tls.clone());
+            let _ = self.error.set(tls.clone());
         }
     }
 }
@@ -59,8 +68,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.seen.note(&result);
+        if buf.filled().len() > before {
+            self.seen.answered.store(true, Ordering::Relaxed);
+        }
         result
     }
 }

@@ -6,6 +6,7 @@ mod templates;
 use crate::files;
 use crate::outcome::{Exit, Failure};
 use crate::output::Output;
+use crate::profile;
 use clap::Args;
 use pki::{Ca, Pair, Use};
 use rustls_pki_types::ServerName;
@@ -24,6 +25,7 @@ use zeroize::Zeroizing;
 #[command(after_help = "Examples:
   dawnkey init /etc/dawnkey --name keyservice.example.org
   dawnkey init ./try --name localhost --name 127.0.0.1
+  dawnkey init /etc/dawnkey --name ks.example.org --tpm-ek-root vendor-ca.pem
   dawnkey init /etc/dawnkey --name 10.0.2.100 --listen 10.0.2.100:8443")]
 pub(crate) struct InitArgs {
     /// Directory to fill; made if it does not exist
@@ -37,9 +39,12 @@ pub(crate) struct InitArgs {
     /// Address for operators
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8444")]
     listen_admin: SocketAddr,
-    /// Address for health and metrics, plain HTTP
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9464")]
+    /// Loopback address for health and metrics, plain HTTP
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9464", value_parser = loopback)]
     listen_metrics: SocketAddr,
+    /// PEM file with CAs of TPMs whose keys may enrol; copied into the directory
+    #[arg(long = "tpm-ek-root", value_name = "FILE")]
+    tpm_ek_roots: Vec<PathBuf>,
     /// Days for which the service's and the operator's certificates are valid
     #[arg(long, value_name = "N", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
@@ -49,6 +54,17 @@ pub(crate) struct InitArgs {
 fn host(text: &str) -> Result<String, &'static str> {
     ServerName::try_from(text).map_err(|_| "neither a DNS name in ASCII nor an IP address")?;
     Ok(text.to_owned())
+}
+
+/// What speaks plain HTTP stays on this machine.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|e: std::net::AddrParseError| e.to_string())?;
+    if !address.ip().is_loopback() {
+        return Err("not a loopback address; put a proxy in front to serve others".to_owned());
+    }
+    Ok(address)
 }
 
 /// Days for which the CAs are valid.
@@ -123,6 +139,7 @@ impl InitArgs {
             admin: self.listen_admin,
             metrics: self.listen_metrics,
             salt,
+            roots: !self.tpm_ek_roots.is_empty(),
         };
         let mut files = Vec::new();
         let mut pair = |pair: Pair, certificate, key, what| {
@@ -158,6 +175,14 @@ impl InitArgs {
             "admin.key",
             "the operator's certificate",
         );
+        if names.roots {
+            files.push(NewFile {
+                name: templates::ROOTS,
+                what: "the TPMs' CAs",
+                mode: files::PUBLIC,
+                content: Zeroizing::new(self.roots()?),
+            });
+        }
         for (name, what, content) in [
             (
                 "keyservice.toml",
@@ -180,6 +205,19 @@ impl InitArgs {
             });
         }
         Ok(files)
+    }
+
+    /// The certificates of all `--tpm-ek-root` files, in PEM.
+    fn roots(&self) -> Result<String, Failure> {
+        let mut all = String::new();
+        for path in &self.tpm_ek_roots {
+            profile::certificates(path, "the TPMs' CAs")?;
+            all.push_str(&files::read_text(path, "the TPMs' CAs")?);
+            if !all.ends_with('\n') {
+                all.push('\n');
+            }
+        }
+        Ok(all)
     }
 
     fn keys(&self) -> Result<Keys, rcgen::Error> {
@@ -205,7 +243,10 @@ impl InitArgs {
                 file.name, file.mode, file.what
             ));
         }
-        text.push_str(&templates::next_steps(&self.directory));
+        text.push_str(&templates::next_steps(
+            &self.directory,
+            !self.tpm_ek_roots.is_empty(),
+        ));
         text
     }
 }

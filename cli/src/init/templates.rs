@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use uuid::Uuid;
 
+/// Name of the file with the TPMs' CAs.
+pub(super) const ROOTS: &str = "tpm-ek-roots.pem";
+
 /// What the files have in common.
 pub(super) struct Names<'a> {
     /// The new service's id.
@@ -18,6 +21,8 @@ pub(super) struct Names<'a> {
     pub(super) metrics: SocketAddr,
     /// Salt of the key derivation; not a secret, but lost with it are all keys.
     pub(super) salt: [u8; 32],
+    /// Whether [`ROOTS`] is part of the set.
+    pub(super) roots: bool,
 }
 
 impl Names<'_> {
@@ -59,16 +64,20 @@ file = "audit.log"
         )
     }
 
-    /// `policy.toml`: complete but for the image and the roots.
+    /// `policy.toml`: complete but for the image and, without `--tpm-ek-root`, the roots.
     pub(super) fn policy(&self) -> String {
-        r#"# Who gets which key. Check with `dawnkey policy lint policy.toml`, test with `dawnkey policy explain`.
+        let roots = match self.roots {
+            true => format!("[\"{ROOTS}\"]"),
+            false => "[]".to_owned(),
+        };
+        format!(
+            r#"# Who gets which key. Check with `dawnkey policy lint policy.toml`, test with `dawnkey policy explain`.
 version = 1
 
 [roots]
-tpm_ek = []                       # PEM files with the CAs of the TPMs' endorsement keys
+tpm_ek = {roots:<24} # PEM files with the CAs of your TPMs' endorsement keys; needed
 
-# `dawnkey measure uki IMAGE --json > image.json` and
-# `dawnkey policy add-image policy.toml --name NAME --from image.json --volume-policy state` write these:
+# Images come from `dawnkey measure uki` and `dawnkey policy add-image`, which write:
 #
 # [[image]]
 # name = "node-2026-11"
@@ -81,11 +90,12 @@ tpm_ek = []                       # PEM files with the CAs of the TPMs' endorsem
 [volume-policy.state]
 trust_class = "hypervisor"        # a vTPM: the hypervisor is trusted
 images = []                       # names of images that may open these volumes
-pcrs_pre_cap = [15]               # must be all zero: nothing has asked before in this boot
-enrol = "endorsed"                # TPM keys enrol by their endorsement certificate; "never": not at all
-rollback = "refuse"               # an older header than the last confirmed: "refuse" or "warn"
+pcrs_pre_cap = [15]               # must be all zero: nothing has had the key in this boot
+enrol = "endorsed"                # unknown TPM keys: when a root of tpm_ek endorses them, or "never"
+rollback = "refuse"               # a header older than the last confirmed: "refuse" or "warn"
+instances = []                    # the only TPMs that may have these volumes; empty: the first to provision one owns it
 "#
-        .to_owned()
+        )
     }
 
     /// `admin.toml`.
@@ -145,8 +155,13 @@ filesystem = "ext4"
 }
 
 /// What to do after `dawnkey init`.
-pub(super) fn next_steps(directory: &Path) -> String {
+pub(super) fn next_steps(directory: &Path, roots: bool) -> String {
     let dir = directory.display();
+    let trust = if roots {
+        "Add an image to the policy:"
+    } else {
+        "Name the CAs of your TPMs in [roots] tpm_ek, and add an image to the policy:"
+    };
     format!(
         "
 next:
@@ -154,7 +169,7 @@ next:
   2. Make the master secret and keep a copy of it in a safe:
        dawnkey master-secret new | systemd-creds encrypt --name=master-secret - {dir}/master-secret.cred
      and set master_secret = \"credential:master-secret\" in keyservice.toml, or hand it over at start with --master-secret-fd.
-  3. Add the CAs of your TPMs to [roots] and an image to the policy:
+  3. {trust}
        dawnkey measure uki IMAGE --json > image.json
        dawnkey policy add-image {dir}/policy.toml --name NAME --from image.json --volume-policy state
        dawnkey policy lint {dir}/policy.toml
@@ -178,6 +193,7 @@ mod tests {
             admin: "127.0.0.1:8444".parse().unwrap(),
             metrics: "127.0.0.1:9464".parse().unwrap(),
             salt: [7; 32],
+            roots: name == "ks",
         }
     }
 

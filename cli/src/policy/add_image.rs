@@ -1,6 +1,7 @@
 //! `dawnkey policy add-image`: writes an image's measurements into a policy file.
 
 use super::edit::{self, EditError, Image};
+use super::lint::note_if_invalid;
 use crate::files;
 use crate::outcome::{Exit, Failure};
 use crate::output::{Output, fields};
@@ -75,6 +76,7 @@ impl AddImageArgs {
         let edited = edit::add_image(&text, &image, self.volume_policy.as_deref())
             .map_err(|e| self.refused(&e))?;
         files::replace(&self.file, "the policy", &edited)?;
+        note_if_invalid(&self.file, &edited);
         let added = Added {
             policy: self.file.display().to_string(),
             image: &self.name,

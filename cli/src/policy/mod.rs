@@ -2,6 +2,8 @@
 
 mod add_image;
 mod edit;
+mod explain;
+mod lint;
 
 use crate::outcome::{Exit, Failure};
 use crate::output::Output;
@@ -16,6 +18,8 @@ pub(crate) struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Lint(lint::LintArgs),
+    Explain(explain::ExplainArgs),
     AddImage(add_image::AddImageArgs),
 }
 
@@ -23,6 +27,8 @@ impl PolicyArgs {
     /// Runs the command.
     pub(crate) fn run(&self, output: Output) -> Result<Exit, Failure> {
         match &self.command {
+            Command::Lint(args) => args.run(output),
+            Command::Explain(args) => args.run(output),
             Command::AddImage(args) => args.run(output),
         }
     }

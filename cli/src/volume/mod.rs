@@ -1,5 +1,6 @@
 //! `dawnkey volume`: the volumes that the key service knows.
 
+mod export;
 mod view;
 
 use crate::admin::Admin;
@@ -51,6 +52,7 @@ enum Command {
     #[command(after_help = "Examples:
   dawnkey volume break-lease 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11")]
     BreakLease(IdArgs),
+    ExportKey(export::ExportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +92,7 @@ impl VolumeArgs {
             Command::Show(args) => self.show(args.id, output),
             Command::Retire(args) => self.retire(args, output),
             Command::BreakLease(args) => self.break_lease(args.id, output),
+            Command::ExportKey(args) => args.run(&self.profile, output),
         }
     }
 

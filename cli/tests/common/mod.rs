@@ -51,6 +51,21 @@ pub fn init(dir: &Path, name: &str) {
     assert_eq!(run.code, 0, "{}", run.err);
 }
 
+/// `dawnkey init` into `dir` with some CA as the TPMs' CA, so that keys may enrol.
+pub fn dawnkey_init_with_roots(dir: &Path) {
+    init(dir, "other");
+    let args = [
+        "init",
+        ".",
+        "--name",
+        "localhost",
+        "--tpm-ek-root",
+        "other/ca.pem",
+    ];
+    let run = dawnkey(dir, &args);
+    assert_eq!(run.code, 0, "{}", run.err);
+}
+
 /// Points the profile of an initialised directory at another endpoint.
 pub fn point_at(set: &Path, endpoint: &str) {
     edit(&set.join("admin.toml"), "127.0.0.1:8444", endpoint);

@@ -1,0 +1,170 @@
+//! `dawnkey volume export-key`: the volume key in a file, for `cryptsetup` and disaster recovery.
+//!
+//! The header gives the sealed volume key, the key service the DEK that opens it. Only together they yield the key, and only
+//! after the operator has typed the volume's id. The key goes to a new file and nowhere else.
+
+use super::{harden, subject};
+use crate::admin::Admin;
+use crate::confirm;
+use crate::files;
+use crate::outcome::{Exit, Failure};
+use crate::output::{self, Output, fields};
+use crate::profile::ProfileArgs;
+use clap::Args;
+use dawnkey_dm::header::{self, Condition, REGION_BYTES, SealedHeader};
+use dawnkey_proto::seal::{Purpose, Recipient, Sealed};
+use dawnkey_proto::wire;
+use dawnkey_secret::Dek;
+use serde::Serialize;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// Write a volume's key to a file
+///
+/// Whoever has the file and a copy of the disk can read the volume, without the key service and without a trace.
+/// Asks for the volume's id, typed in full, unless --yes is given. The service writes an audit record.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  dawnkey volume export-key 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11 \\
+      --header /dev/vdb --out volume.key
+  cryptsetup open --volume-key-file volume.key /dev/vdb state && shred -u volume.key")]
+pub(crate) struct ExportArgs {
+    /// The volume's id
+    id: Uuid,
+    /// The volume's disk, or a file with its first 32 KiB
+    #[arg(long, value_name = "DISK_OR_FILE")]
+    header: PathBuf,
+    /// File to create for the key; it must not exist
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// The result as `--json` shows it. It holds no key.
+#[derive(Debug, Serialize)]
+struct Exported {
+    volume: String,
+    epoch: u32,
+    generation: u64,
+    key_file: String,
+    key_bytes: usize,
+}
+
+impl ExportArgs {
+    /// Runs the command. Nothing is asked of the service and nothing is written before the confirmation.
+    pub(crate) fn run(&self, profile: &ProfileArgs, output: Output) -> Result<Exit, Failure> {
+        let header = read_header(&self.header, self.id)?;
+        files::must_be_absent(&self.out, "the volume key")?;
+        confirm::volume(
+            self.id,
+            self.yes,
+            "Whoever has the exported key and a copy of the disk can read the volume, without the key service.",
+        )?;
+        harden()?;
+        let seen = header.seen();
+        let dek = ask(profile, self.id, seen.epoch)?;
+        let key = header.open(&dek).map_err(|e| {
+            Failure::local(
+                e,
+                self.header.display(),
+                "the disk of this volume as the agent last wrote its header",
+            )
+        })?;
+        files::create(&self.out, "the volume key", files::PRIVATE, key.expose())?;
+        let exported = Exported {
+            volume: self.id.to_string(),
+            epoch: seen.epoch,
+            generation: seen.generation,
+            key_file: self.out.display().to_string(),
+            key_bytes: key.expose().len(),
+        };
+        output.show(&exported, || {
+            fields(&[
+                ("volume", exported.volume.clone()),
+                ("epoch", exported.epoch.to_string()),
+                ("generation", exported.generation.to_string()),
+                ("key file", exported.key_file.clone()),
+                ("key bytes", exported.key_bytes.to_string()),
+            ])
+        })?;
+        output::note(&format!(
+            "warning: {} holds the volume key in clear; `shred -u` it after use",
+            self.out.display()
+        ));
+        Ok(Exit::Done)
+    }
+}
+
+/// Asks the service for the DEK, sealed to a key of this run.
+fn ask(profile: &ProfileArgs, volume: Uuid, epoch: u32) -> Result<Dek, Failure> {
+    let recipient = Recipient::generate()
+        .map_err(|e| Failure::local(e, "this machine", "a working random generator"))?;
+    let request = wire::ExportDekRequest {
+        volume_id: volume.as_bytes().to_vec(),
+        epoch,
+        hpke_public_key: recipient.public_key().to_vec(),
+    };
+    let mut admin = Admin::connect(profile.load()?)?;
+    let answer = admin.call("export a key", &subject(volume), async |client| {
+        client.export_dek(request).await
+    })?;
+    let sealed = Sealed {
+        encapsulated_key: answer.encapsulated_key,
+        ciphertext: answer.ciphertext,
+    };
+    let purpose = Purpose {
+        volume,
+        epoch,
+        generation: 0,
+    };
+    recipient.open_export(&sealed, &purpose).map_err(|e| {
+        Failure::new(
+            Exit::Refused,
+            e,
+            subject(volume),
+            format!("a key of epoch {epoch}, sealed for this call"),
+        )
+    })
+}
+
+/// Reads and checks the header of `volume`.
+fn read_header(path: &Path, volume: Uuid) -> Result<SealedHeader, Failure> {
+    let mut region = vec![0; REGION_BYTES];
+    std::fs::File::open(path)
+        .and_then(|mut disk| disk.read_exact(&mut region))
+        .map_err(|e| {
+            Failure::local(
+                format!("read the header: {e}"),
+                path.display(),
+                format!("a readable disk, or a file with its first {REGION_BYTES} bytes"),
+            )
+        })?;
+    let parsed = header::parse(&region).map_err(|e| {
+        Failure::local(
+            e,
+            path.display(),
+            "the disk of a volume that Dawnkey formatted",
+        )
+    })?;
+    match parsed.condition {
+        Condition::Clean => {}
+        Condition::Recovered { damaged, torn } => output::note(&format!(
+            "note: the {damaged} copy of the header is damaged ({torn}); the other was read"
+        )),
+        Condition::Interrupted { older } => output::note(&format!(
+            "note: the {older} copy of the header is one write behind; the newer was read"
+        )),
+    }
+    let found = parsed.header.volume();
+    if found != volume {
+        return Err(Failure::local(
+            format!("read the header: it is of volume {found}"),
+            path.display(),
+            format!("the disk of volume {volume}"),
+        ));
+    }
+    Ok(parsed.header)
+}
