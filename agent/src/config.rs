@@ -5,6 +5,7 @@
 
 mod reader;
 
+use dawnkey_dm::{Filesystem, Integrity, MappedName, Wanted};
 use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::tls::Pin;
 use reader::Section;
@@ -19,8 +20,6 @@ use uuid::Uuid;
 const MAX_FILE: u64 = 256 << 10;
 /// Most endpoints of one service.
 const MAX_ENDPOINTS: usize = 16;
-/// Longest name that the kernel gives a mapped device.
-const MAX_NAME: usize = 127;
 
 /// Why a configuration was refused. Each text names the file, the key and what would be right.
 #[derive(Debug, thiserror::Error)]
@@ -167,30 +166,6 @@ pub struct TpmConfig {
     pub event_log: PathBuf,
 }
 
-/// Per-sector integrity of a volume that is made anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Integrity {
-    /// HMAC-SHA256 over dm-integrity.
-    HmacSha256,
-    /// None, by explicit choice.
-    None,
-}
-
-/// The volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeConfig {
-    /// Its id.
-    pub id: Uuid,
-    /// Its name under `/dev/mapper`.
-    pub name: String,
-    /// The one disk that may be formatted on a provisioning grant; absent: never format.
-    pub device: Option<PathBuf>,
-    /// Integrity of the volume.
-    pub integrity: Integrity,
-    /// Whether an ext4 filesystem is made after the first format.
-    pub make_ext4: bool,
-}
-
 /// All of it.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -201,7 +176,7 @@ pub struct Config {
     /// The TPM.
     pub tpm: TpmConfig,
     /// The volume.
-    pub volume: VolumeConfig,
+    pub volume: Wanted,
 }
 
 impl Config {
@@ -344,37 +319,28 @@ fn absolute(text: &str) -> Option<PathBuf> {
     path.is_absolute().then_some(path)
 }
 
-fn volume(mut section: Section<'_>) -> Result<VolumeConfig, ConfigError> {
-    const NAME: &str = "1 to 127 of the characters a-z A-Z 0-9 . _ -";
-    let id = section.parsed("id", "the volume's UUID, not the nil one", |text| {
+fn volume(mut section: Section<'_>) -> Result<Wanted, ConfigError> {
+    const NAME: &str = "1 to 64 letters, digits, `_`, `.`, `+` or `-`, the first a letter or digit";
+    let volume = section.parsed("id", "the volume's UUID, not the nil one", |text| {
         Uuid::parse_str(text).ok().filter(|id| !id.is_nil())
     })?;
-    let name = section.parsed("name", NAME, mapped_name)?;
+    let name = section.parsed("name", NAME, |text| MappedName::new(text).ok())?;
     let device = section.optional("device", "an absolute path", absolute)?;
-    let integrity = section.optional(
-        "integrity",
-        "\"hmac-sha256\" or \"none\"",
-        |text| match text {
-            "hmac-sha256" => Some(Integrity::HmacSha256),
-            "none" => Some(Integrity::None),
-            _ => None,
-        },
-    )?;
+    let kinds = "\"hmac-sha256\" or \"none\"";
+    let integrity = section.optional("integrity", kinds, |text| match text {
+        "hmac-sha256" => Some(Integrity::HmacSha256),
+        "none" => Some(Integrity::None),
+        _ => None,
+    })?;
     let filesystem = section.optional("filesystem", "\"ext4\"", |text| {
-        (text == "ext4").then_some(())
+        (text == "ext4").then_some(Filesystem::Ext4)
     })?;
     section.end()?;
-    Ok(VolumeConfig {
-        id,
+    Ok(Wanted {
+        volume,
         name,
         device,
         integrity: integrity.unwrap_or(Integrity::HmacSha256),
-        make_ext4: filesystem.is_some(),
+        filesystem,
     })
-}
-
-fn mapped_name(text: &str) -> Option<String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let fits = (1..=MAX_NAME).contains(&text.len()) && text.chars().all(allowed);
-    (fits && !matches!(text, "." | ".." | "control")).then(|| text.to_owned())
 }

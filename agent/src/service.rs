@@ -84,8 +84,8 @@ pub enum CallError {
         /// The service's text.
         detail: String,
     },
-    /// The service answered with an error that is none of the protocol's.
-    #[error("call {call}: answered with gRPC status {code} ({detail}) instead of a verdict")]
+    /// The answer is no message at all, or an error that is none of the protocol's.
+    #[error("call {call}: no verdict but gRPC status {code} ({detail})")]
     Status {
         /// The call's name.
         call: &'static str,

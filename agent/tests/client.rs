@@ -389,3 +389,17 @@ async fn tells_a_busy_service_from_a_broken_one() {
         assert!(!error.to_string().contains('\u{1b}'));
     }
 }
+
+#[tokio::test]
+async fn refuses_answer_that_is_no_message() {
+    let pki = Pki::new();
+    let running = support::garbage::serve(&pki).await;
+    let mut session = client(&[running.address], pki.ca_pin())
+        .connect(later())
+        .await
+        .unwrap();
+    let error = session.unlock(b"body", evidence(), later()).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, CallError::Status { .. }), "{error}");
+    assert!(!error.is_transport());
+}

@@ -6,7 +6,8 @@
     clippy::panic
 )]
 
-use dawnkey_agent::config::{Config, ConfigError, Endpoint, Integrity};
+use dawnkey_agent::config::{Config, ConfigError, Endpoint};
+use dawnkey_dm::{Filesystem, Integrity};
 use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::tls::Pin;
 use std::path::Path;
@@ -79,11 +80,11 @@ fn reads_every_field() {
     assert_eq!(config.service.pace.attempt, Duration::from_secs(5));
     assert_eq!(config.tpm.tcti, "swtpm:host=127.0.0.1,port=2321");
     assert_eq!(config.tpm.event_log, Path::new("/log"));
-    assert_eq!(config.volume.id.as_u128() & 0xff, 1);
-    assert_eq!(config.volume.name, "state");
+    assert_eq!(config.volume.volume.as_u128() & 0xff, 1);
+    assert_eq!(config.volume.name.as_str(), "state");
     assert_eq!(config.volume.device.as_deref(), Some(Path::new("/dev/vdb")));
     assert_eq!(config.volume.integrity, Integrity::None);
-    assert!(config.volume.make_ext4);
+    assert_eq!(config.volume.filesystem, Some(Filesystem::Ext4));
 }
 
 #[test]
@@ -97,7 +98,7 @@ fn absent_options_take_the_safe_value() {
     let config = parse(&format!("{head}[volume]{volume}")).unwrap();
     assert_eq!(config.volume.device, None);
     assert_eq!(config.volume.integrity, Integrity::HmacSha256);
-    assert!(!config.volume.make_ext4);
+    assert_eq!(config.volume.filesystem, None);
     assert_eq!(config.tpm.tcti, "device:/dev/tpmrm0");
 }
 

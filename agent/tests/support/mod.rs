@@ -8,6 +8,8 @@
 )]
 
 pub mod cut;
+pub mod garbage;
+pub mod relay;
 
 use cut::Cut;
 use dawnkey_agent::config::{Endpoint, Pace, ServiceConfig};

@@ -1,0 +1,199 @@
+//! Why there was no unlock: one error per step, and one exit code per kind of failure.
+
+use crate::connect::ConnectError;
+use crate::retry::Again;
+use crate::service::CallError;
+use dawnkey_attest::collect::CollectError;
+use dawnkey_dm::MapError;
+use dawnkey_proto::message::{Refusal, Retry};
+use dawnkey_proto::seal::SealError;
+use std::time::Duration;
+
+/// The service's verdict does not fit what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// The disk holds a header, and the service grants a format.
+    #[error("asked to unlock a volume, got a provisioning grant; nothing is formatted")]
+    ProvisionForUnlock,
+    /// The disk is blank, and the service releases the key of a volume.
+    #[error("asked to provision a blank disk, got the key of a volume that is not there")]
+    ReleaseForProvision,
+    /// A second challenge after the first was answered.
+    #[error("answered a challenge and got another instead of a verdict")]
+    SecondChallenge,
+    /// The key is for another epoch.
+    #[error(
+        "the header is sealed under epoch {seen}, the service released a key of epoch {released}"
+    )]
+    Epoch {
+        /// In the header.
+        seen: u32,
+        /// In the answer.
+        released: u32,
+    },
+    /// The generation does not grow.
+    #[error("the header has generation {seen}, the service released {released}; it must grow")]
+    Generation {
+        /// In the header.
+        seen: u64,
+        /// In the answer.
+        released: u64,
+    },
+    /// The sealed DEK does not open.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// Why one attempt to get a verdict, or to confirm, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// There was no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// There was no answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// There was no evidence.
+    #[error("collect evidence: {0}")]
+    Collect(#[from] CollectError),
+    /// The answer was no.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The answer was not one to what was asked.
+    #[error("protocol violated by the service: {0}")]
+    Protocol(#[from] ProtocolError),
+}
+
+impl AskError {
+    /// Whether trying again can help.
+    #[must_use]
+    pub fn again(&self) -> Again {
+        let transport = match self {
+            Self::Connect(error) => error.is_transport(),
+            Self::Call(error) => error.is_transport(),
+            Self::Collect(_) | Self::Protocol(_) => false,
+            Self::Refused(refusal) => match refusal.retry {
+                Retry::Never => false,
+                Retry::After(seconds) => return Again::After(Duration::from_secs(seconds.into())),
+            },
+        };
+        if transport { Again::Soon } else { Again::Never }
+    }
+}
+
+/// An error of the mapper with its causes: each of them says only its own part.
+fn chain(error: &MapError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    text
+}
+
+/// What became of a mapping that must not be used.
+#[derive(Debug)]
+pub enum Undone {
+    /// It is closed.
+    Closed,
+    /// It could not be closed.
+    Left(Box<MapError>),
+}
+
+impl std::fmt::Display for Undone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the mapping is closed again"),
+            Self::Left(error) => {
+                write!(f, "the mapping could not be closed again: {}", chain(error))
+            }
+        }
+    }
+}
+
+/// Why there was no unlock.
+#[derive(Debug, thiserror::Error)]
+pub enum UnlockError {
+    /// No key pair for this boot.
+    #[error(transparent)]
+    Keys(SealError),
+    /// The volume was not found, or cannot be used.
+    #[error("{}", chain(.0))]
+    Find(MapError),
+    /// No verdict, or a bad one.
+    #[error("ask the key service (attempt {attempts}, {} ms): {error}", spent.as_millis())]
+    Ask {
+        /// Attempts made.
+        attempts: u32,
+        /// Time they took.
+        spent: Duration,
+        /// How the last failed.
+        error: Box<AskError>,
+    },
+    /// The volume could not be opened.
+    #[error("{}", chain(.0))]
+    Open(MapError),
+    /// The volume could not be made.
+    #[error("{}", chain(.0))]
+    Format(MapError),
+    /// This boot could ask again, so the volume must not be used.
+    #[error("close this boot in PCR 15: {source}; {mapping}")]
+    CloseBoot {
+        /// Why.
+        source: CollectError,
+        /// What became of the mapping.
+        mapping: Undone,
+    },
+    /// The service does not know that the volume is in use, so it must not be used.
+    #[error("confirm the unlock (attempt {attempts}, {} ms): {error}; {mapping}", spent.as_millis())]
+    Confirm {
+        /// Attempts made.
+        attempts: u32,
+        /// Time they took.
+        spent: Duration,
+        /// How the last failed.
+        error: Box<AskError>,
+        /// What became of the mapping.
+        mapping: Undone,
+    },
+}
+
+impl UnlockError {
+    /// The process's exit code, one per kind of failure (docs/agent.md).
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Keys(_) => 70,
+            Self::Find(_) => 30,
+            Self::Ask { error, .. } => match &**error {
+                AskError::Collect(_) => 10,
+                AskError::Connect(e) if e.is_transport() => 20,
+                AskError::Call(e) if e.is_transport() => 20,
+                AskError::Refused(_) => 21,
+                AskError::Connect(_) | AskError::Call(_) | AskError::Protocol(_) => 22,
+            },
+            Self::Open(_) | Self::Format(_) => 31,
+            Self::CloseBoot { .. } => 40,
+            Self::Confirm { .. } => 41,
+        }
+    }
+
+    /// The step that failed, as the report names it.
+    #[must_use]
+    pub fn step(&self) -> &'static str {
+        match self {
+            Self::Keys(_) => "keys",
+            Self::Find(_) => "find",
+            Self::Ask { error, .. } => match &**error {
+                AskError::Collect(_) => "collect",
+                AskError::Connect(_) => "connect",
+                AskError::Call(_) | AskError::Refused(_) | AskError::Protocol(_) => "ask",
+            },
+            Self::Open(_) => "open",
+            Self::Format(_) => "format",
+            Self::CloseBoot { .. } => "close-boot",
+            Self::Confirm { .. } => "confirm",
+        }
+    }
+}

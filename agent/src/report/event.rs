@@ -1,0 +1,206 @@
+//! Everything that the agent may say while it runs, and the line each event makes.
+
+use dawnkey_dm::Progress;
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Takes events.
+pub type Sink<'a> = &'a mut dyn FnMut(&Event);
+
+/// Everything that the agent may say while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It runs.
+    Started {
+        /// The volume.
+        volume: Uuid,
+        /// The node's name.
+        node: String,
+    },
+    /// `TSS2_LOG` is not `all+none`: the TSS libraries may write to the console by themselves.
+    TssMayLog,
+    /// The disk holds the volume.
+    DiskFound {
+        /// Generation that its header claims.
+        generation: u64,
+        /// Epoch that its header claims.
+        epoch: u32,
+    },
+    /// The disk that may be formatted is blank.
+    DiskBlank,
+    /// The pinned service is at the other end.
+    Connected {
+        /// Where.
+        endpoint: String,
+        /// TCP and TLS together.
+        elapsed: Duration,
+    },
+    /// There is evidence for this connection.
+    EvidenceCollected {
+        /// Of which kind.
+        kind: &'static str,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// The service wants to know that the quoting key lives in the endorsed TPM.
+    Challenged,
+    /// An attempt failed and there will be another.
+    AttemptFailed {
+        /// Its number, from 1.
+        attempt: u32,
+        /// How it failed.
+        problem: String,
+        /// How long until the next.
+        wait: Duration,
+    },
+    /// A new volume is being made.
+    Formatting {
+        /// `wipe`, `filesystem`, `map` or `commit`.
+        step: &'static str,
+        /// How much of it is done.
+        percent: u64,
+    },
+    /// The volume is mapped.
+    Mapped {
+        /// As what.
+        device: PathBuf,
+        /// Generation now in its header.
+        generation: u64,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// PCR 15 is extended and capped.
+    BootClosed,
+    /// The service knows.
+    Confirmed,
+    /// A mapping that must not be used is closed again.
+    MappingClosed,
+    /// A mapping that must not be used could not be closed.
+    MappingLeft {
+        /// Why.
+        problem: String,
+    },
+    /// The end, without a volume.
+    Failed {
+        /// The step that failed.
+        step: &'static str,
+        /// The process's exit code.
+        exit_code: u8,
+        /// What was attempted, what was found, what would be right.
+        problem: String,
+    },
+}
+
+impl Event {
+    /// A step of making a volume.
+    #[must_use]
+    pub fn formatting(progress: Progress) -> Self {
+        let (step, percent) = match progress {
+            Progress::Wipe { done, total } => {
+                let percent = u128::from(done) * 100 / u128::from(total.max(1));
+                ("wipe", u64::try_from(percent).unwrap_or(100))
+            }
+            Progress::Filesystem => ("filesystem", 0),
+            Progress::Map => ("map", 0),
+            Progress::Commit => ("commit", 0),
+        };
+        Self::Formatting { step, percent }
+    }
+
+    /// The event's name, the first word of its line.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::TssMayLog => "tss-may-log",
+            Self::DiskFound { .. } => "disk-found",
+            Self::DiskBlank => "disk-blank",
+            Self::Connected { .. } => "connected",
+            Self::EvidenceCollected { .. } => "evidence-collected",
+            Self::Challenged => "challenged",
+            Self::AttemptFailed { .. } => "attempt-failed",
+            Self::Formatting { .. } => "formatting",
+            Self::Mapped { .. } => "mapped",
+            Self::BootClosed => "boot-closed",
+            Self::Confirmed => "confirmed",
+            Self::MappingClosed => "mapping-closed",
+            Self::MappingLeft { .. } => "mapping-left",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// One line: the name, then `key=value` for each field, texts in quotes.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Started { volume, node } => write!(f, " volume={volume} node={}", Quoted(node)),
+            Self::TssMayLog => f.write_str(" remedy=\"set TSS2_LOG=all+none\""),
+            Self::DiskFound { generation, epoch } => {
+                write!(f, " generation={generation} epoch={epoch}")
+            }
+            Self::Connected { endpoint, elapsed } => {
+                write!(f, " endpoint={endpoint} ms={}", elapsed.as_millis())
+            }
+            Self::EvidenceCollected { kind, elapsed } => {
+                write!(f, " kind={kind} ms={}", elapsed.as_millis())
+            }
+            Self::AttemptFailed {
+                attempt,
+                problem,
+                wait,
+            } => write!(
+                f,
+                " attempt={attempt} next-in-ms={} problem={}",
+                wait.as_millis(),
+                Quoted(problem)
+            ),
+            Self::Formatting { step, percent } => write!(f, " step={step} percent={percent}"),
+            Self::Mapped {
+                device,
+                generation,
+                elapsed,
+            } => write!(
+                f,
+                " device={} generation={generation} ms={}",
+                device.display(),
+                elapsed.as_millis()
+            ),
+            Self::MappingLeft { problem } => write!(f, " problem={}", Quoted(problem)),
+            Self::Failed {
+                step,
+                exit_code,
+                problem,
+            } => write!(
+                f,
+                " step={step} exit={exit_code} problem={}",
+                Quoted(problem)
+            ),
+            Self::DiskBlank
+            | Self::Challenged
+            | Self::BootClosed
+            | Self::Confirmed
+            | Self::MappingClosed => Ok(()),
+        }
+    }
+}
+
+/// A text in quotes on one line, without anything that a terminal would act on.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' => f.write_char('\'')?,
+                c if c.is_control() => f.write_char(' ')?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}

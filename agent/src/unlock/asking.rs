@@ -1,0 +1,161 @@
+//! From evidence to a key: the calls over one connection, and what a verdict must be to count.
+
+use super::{Attested, Failed, Measured, Released, Trace, Unlock, wire_header};
+use crate::error::{AskError, ProtocolError};
+use crate::report::{Event, Sink, Stage};
+use crate::retry::Budget;
+use crate::service::Session;
+use dawnkey_attest::collect::Attester;
+use dawnkey_attest::evidence::{Binder, Evidence};
+use dawnkey_dm::{Found, Grant};
+use dawnkey_proto::message::{Answer, Ask, Challenge, EvidenceItem, Release, SeenHeader};
+use dawnkey_secret::{ConfirmToken, Dek};
+use tokio::time::Instant;
+
+impl<S: Session> Unlock<Attested<S>> {
+    /// Sends request and evidence, answers a challenge, and opens the key that comes back.
+    pub async fn ask(
+        self,
+        attester: &mut impl Attester,
+        budget: &Budget,
+        report: Sink<'_>,
+    ) -> Result<Unlock<Released<S>>, Box<Failed>> {
+        let Attested {
+            measured,
+            mut session,
+            binder,
+            evidence,
+        } = self.state;
+        let mut trace = self.trace;
+        let began = Instant::now();
+        let mut exchange = Exchange {
+            session: &mut session,
+            attester,
+            binder: &binder,
+            trace: &mut trace,
+            report,
+        };
+        let answer = exchange.verdict(&measured.body, evidence, budget).await;
+        let opened = answer.and_then(|answer| open(&measured, answer));
+        trace.stages.add(Stage::Ask, began.elapsed());
+        let (release, dek, token) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err(Unlock::<Measured>::next(trace, measured).failed(error)),
+        };
+        let released = Released {
+            volume: measured.volume,
+            disk: measured.disk,
+            dek,
+            token,
+            grant: Grant {
+                epoch: release.epoch,
+                generation: release.generation,
+            },
+            service_id: release.service_id,
+            session,
+        };
+        Ok(Self::next(trace, released))
+    }
+}
+
+/// The calls over one connection until there is a verdict.
+struct Exchange<'a, S, A> {
+    session: &'a mut S,
+    attester: &'a mut A,
+    binder: &'a Binder,
+    trace: &'a mut Trace,
+    report: Sink<'a>,
+}
+
+impl<S: Session, A: Attester> Exchange<'_, S, A> {
+    async fn verdict(
+        &mut self,
+        body: &[u8],
+        evidence: Evidence,
+        budget: &Budget,
+    ) -> Result<Answer, AskError> {
+        let items = vec![EvidenceItem {
+            kind: evidence.kind().to_owned(),
+            payload: evidence.encode(),
+        }];
+        let answer = self.session.unlock(body, items, budget.deadline()).await?;
+        self.trace.round_trips += 1;
+        match answer {
+            Answer::Challenge(challenge) => self.activate(&challenge, budget).await,
+            answer => Ok(answer),
+        }
+    }
+
+    async fn activate(
+        &mut self,
+        challenge: &Challenge,
+        budget: &Budget,
+    ) -> Result<Answer, AskError> {
+        (self.report)(&Event::Challenged);
+        let Challenge {
+            id,
+            id_object,
+            encrypted_secret,
+        } = challenge;
+        let proof = self.trace.stages.time(Stage::Activate, || {
+            self.attester
+                .activate(id_object, encrypted_secret, self.binder)
+        })?;
+        let answer = self
+            .session
+            .activate(*id, &proof, budget.deadline())
+            .await?;
+        self.trace.round_trips += 1;
+        match answer {
+            Answer::Challenge(_) => Err(ProtocolError::SecondChallenge.into()),
+            answer => Ok(answer),
+        }
+    }
+}
+
+/// What the disk makes us ask for.
+pub(super) fn ask(disk: &Found) -> Ask {
+    match disk {
+        Found::Volume(volume) => Ask::Unlock(wire_header(&volume.seen())),
+        Found::Blank(_) => Ask::Provision,
+    }
+}
+
+/// Holds the verdict against what was asked, and opens its key.
+fn open(measured: &Measured, answer: Answer) -> Result<(Release, Dek, ConfirmToken), AskError> {
+    let release = match (ask(&measured.disk), answer) {
+        (_, Answer::Refuse(refusal)) => return Err(AskError::Refused(refusal)),
+        (_, Answer::Challenge(_)) => return Err(ProtocolError::SecondChallenge.into()),
+        (Ask::Unlock(seen), Answer::Release(release)) => newer(&seen, release)?,
+        (Ask::Provision, Answer::Provision(provision)) => provision.release,
+        (Ask::Unlock(_), Answer::Provision(_)) => {
+            return Err(ProtocolError::ProvisionForUnlock.into());
+        }
+        (Ask::Provision, Answer::Release(_)) => {
+            return Err(ProtocolError::ReleaseForProvision.into());
+        }
+    };
+    let purpose = release.purpose(measured.volume);
+    let (dek, token) = measured
+        .recipient
+        .open_release(&release.dek, &purpose)
+        .map_err(ProtocolError::Seal)?;
+    Ok((release, dek, token))
+}
+
+/// The header's epoch and a later generation than the header's: nothing else can be meant for this disk.
+fn newer(seen: &SeenHeader, release: Release) -> Result<Release, ProtocolError> {
+    if release.epoch != seen.epoch {
+        return Err(ProtocolError::Epoch {
+            seen: seen.epoch,
+            released: release.epoch,
+        });
+    }
+    if release.generation <= seen.generation {
+        return Err(ProtocolError::Generation {
+            seen: seen.generation,
+            released: release.generation,
+        });
+    }
+    Ok(release)
+}

@@ -1,0 +1,80 @@
+//! A TPM that gives evidence naming its binder.
+
+use dawnkey_attest::collect::{Attester, CollectError};
+use dawnkey_attest::evidence::{Binder, Evidence, VtpmEvidence};
+
+/// What the TPM fails at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fails {
+    Nothing,
+    Collect,
+    Activate,
+    CloseBoot,
+}
+
+pub struct FakeTpm {
+    pub fails: Fails,
+    /// Binders that evidence was collected for.
+    pub collected: Vec<[u8; 64]>,
+    /// Events that the boot was closed with.
+    pub closed: Vec<Vec<u8>>,
+}
+
+/// What the fake proves an activation with.
+pub const PROOF: [u8; 32] = [0xac; 32];
+
+impl FakeTpm {
+    pub fn that_fails_at(fails: Fails) -> Self {
+        Self {
+            fails,
+            collected: Vec::new(),
+            closed: Vec::new(),
+        }
+    }
+
+    fn unless(&self, fails: Fails) -> Result<(), CollectError> {
+        if self.fails == fails {
+            return Err(CollectError::Answer {
+                doing: "play along",
+                problem: "told to fail",
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Attester for FakeTpm {
+    fn kind(&self) -> &'static str {
+        "vtpm"
+    }
+
+    fn collect(&mut self, binder: &Binder) -> Result<Evidence, CollectError> {
+        self.unless(Fails::Collect)?;
+        self.collected.push(binder.0);
+        Ok(Evidence::Vtpm(Box::new(VtpmEvidence {
+            quote: binder.0.to_vec(),
+            ..VtpmEvidence::default()
+        })))
+    }
+
+    fn activate(&mut self, _: &[u8], _: &[u8], binder: &Binder) -> Result<[u8; 32], CollectError> {
+        self.unless(Fails::Activate)?;
+        assert_eq!(Some(&binder.0), self.collected.last());
+        Ok(PROOF)
+    }
+
+    fn close_boot(&mut self, event: &[u8]) -> Result<(), CollectError> {
+        self.unless(Fails::CloseBoot)?;
+        self.closed.push(event.to_vec());
+        Ok(())
+    }
+}
+
+/// The binder in the fake's encoded evidence.
+pub fn binder_of(payload: &[u8]) -> [u8; 64] {
+    match Evidence::decode("vtpm", payload).unwrap() {
+        Evidence::Vtpm(evidence) => evidence.quote.try_into().unwrap(),
+        #[allow(unreachable_patterns)]
+        other => panic!("not the fake's evidence: {}", other.kind()),
+    }
+}
