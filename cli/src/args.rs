@@ -5,6 +5,7 @@ use crate::generate::{CompletionsArgs, ManArgs};
 use crate::init::InitArgs;
 use crate::instance::InstanceArgs;
 use crate::master_secret::MasterSecretArgs;
+use crate::measure::MeasureArgs;
 use crate::outcome::{EXIT_CODES, Exit, Failure};
 use crate::output::Output;
 use crate::policy::PolicyArgs;
@@ -45,6 +46,8 @@ enum Command {
     Status(StatusArgs),
     /// Check, explain and extend policy files
     Policy(PolicyArgs),
+    /// Predict the measurements of images
+    Measure(MeasureArgs),
     /// Verify and show audit logs
     Audit(AuditArgs),
     /// Print a completion script for a shell
@@ -70,6 +73,7 @@ impl Cli {
             Command::Status(args) => args.run(output),
             Command::Policy(args) => args.run(output),
             Command::Audit(args) => args.run(output),
+            Command::Measure(args) => args.run(output),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
         }

@@ -14,6 +14,7 @@ mod generate;
 mod init;
 mod instance;
 mod master_secret;
+mod measure;
 mod outcome;
 mod output;
 mod policy;

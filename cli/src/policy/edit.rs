@@ -59,6 +59,19 @@ pub(super) fn add_image(
     Ok(document.to_string())
 }
 
+/// The `[[image]]` table alone, for a policy that is put together by other means.
+pub(crate) fn snippet(name: &str, pcrs: &BTreeMap<u8, String>) -> String {
+    let mut images = ArrayOfTables::new();
+    images.push(table(&Image {
+        name,
+        valid_until: None,
+        pcrs,
+    }));
+    let mut document = DocumentMut::new();
+    document.insert("image", Item::ArrayOfTables(images));
+    document.to_string().trim_start().to_owned()
+}
+
 fn table(image: &Image<'_>) -> Table {
     let mut sha256 = Table::new();
     for (index, digest) in image.pcrs {
@@ -162,6 +175,17 @@ rollback = \"refuse\" # never \"warn\" here
             parsed["image"][0]["pcrs"]["sha256"]["11"].as_str(),
             Some("bb")
         );
+    }
+
+    #[test]
+    fn a_snippet_is_what_add_image_would_append() {
+        let pcrs = pcrs();
+        let alone = Image {
+            valid_until: None,
+            ..image(&pcrs)
+        };
+        let edited = add_image("version = 1\n", &alone, None).unwrap();
+        assert_eq!(edited, format!("version = 1\n\n{}", snippet("new", &pcrs)));
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod edit;
 mod explain;
 mod lint;
 
+pub(crate) use edit::snippet;
+
 use crate::outcome::{Exit, Failure};
 use crate::output::Output;
 use clap::{Args, Subcommand};
