@@ -14,7 +14,13 @@ mod case;
 mod commit;
 mod confirm;
 mod gate;
+#[cfg(test)]
+mod grants;
 mod operator;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+pub(crate) mod testing;
 mod unlock;
 
 pub use case::Session;
