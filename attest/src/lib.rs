@@ -20,6 +20,7 @@ pub mod enrolment;
 pub mod eventlog;
 pub mod evidence;
 pub mod reader;
+pub mod snp;
 pub mod tpm;
 
 #[cfg(feature = "verify")]

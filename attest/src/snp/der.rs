@@ -52,7 +52,11 @@ impl<'a> Reader<'a> {
         let end = header.checked_add(1)?.checked_add(length)?;
         let (whole, rest) = self.0.split_at_checked(end)?;
         self.0 = rest;
-        Some(Tlv { tag: *tag, content: whole.get(end - length..)?, whole })
+        Some(Tlv {
+            tag: *tag,
+            content: whole.get(end - length..)?,
+            whole,
+        })
     }
 
     /// The next element, which must have `tag`.
@@ -80,7 +84,9 @@ fn length(bytes: &[u8]) -> Option<(usize, usize)> {
         return None;
     }
     let digits = rest.get(..count)?;
-    let value = digits.iter().fold(0usize, |sum, digit| (sum << 8) | usize::from(*digit));
+    let value = digits
+        .iter()
+        .fold(0usize, |sum, digit| (sum << 8) | usize::from(*digit));
     let minimal = digits.first() != Some(&0) && value >= 0x80;
     minimal.then_some((value, count + 1))
 }
@@ -105,11 +111,10 @@ pub(super) fn unsigned<'a>(tlv: &Tlv<'a>) -> Option<&'a [u8]> {
         return None;
     }
     match tlv.content {
-        [] => None,
-        [0, rest @ ..] if rest.first().is_some_and(|b| *b >= 0x80) => Some(rest),
         [0] => Some(tlv.content),
-        [0, ..] | [0x80.., ..] => None,
-        digits => Some(digits),
+        [0, rest @ ..] if rest.first().is_some_and(|b| *b >= 0x80) => Some(rest),
+        [first, ..] if (1..0x80).contains(first) => Some(tlv.content),
+        _ => None,
     }
 }
 
@@ -130,7 +135,11 @@ impl<'a> Signed<'a> {
         let tbs = reader.expect(tag::SEQUENCE)?;
         let algorithm = reader.expect(tag::SEQUENCE)?.whole;
         let signature = bit_string(&reader.expect(tag::BIT_STRING)?)?;
-        reader.is_empty().then_some(Self { tbs, algorithm, signature })
+        reader.is_empty().then_some(Self {
+            tbs,
+            algorithm,
+            signature,
+        })
     }
 }
 
@@ -139,7 +148,10 @@ pub(super) fn time(tlv: &Tlv<'_>) -> Option<u64> {
     let (century, digits) = match tlv.tag {
         tag::UTC_TIME => {
             let first = tlv.content.first()?;
-            (if *first >= b'5' { Some(19) } else { Some(20) }, tlv.content)
+            (
+                if *first >= b'5' { Some(19) } else { Some(20) },
+                tlv.content,
+            )
         }
         tag::GENERALIZED_TIME => (None, tlv.content),
         _ => return None,
@@ -150,20 +162,25 @@ pub(super) fn time(tlv: &Tlv<'_>) -> Option<u64> {
     }
     let pairs: Vec<u64> = digits
         .chunks(2)
-        .map(|pair| pair.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+        .map(|pair| {
+            pair.iter()
+                .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))
+        })
         .collect();
     let (year, rest) = match (century, pairs.as_slice(), digits.len()) {
         (Some(century), [year, rest @ ..], 12) => (century * 100 + year, rest),
         (None, [century, year, rest @ ..], 14) => (century * 100 + year, rest),
         _ => return None,
     };
-    let &[month, day, hour, minute, second] = rest else { return None };
+    let &[month, day, hour, minute, second] = rest else {
+        return None;
+    };
     seconds(year, month, day, hour, minute, second)
 }
 
 /// Seconds since 1970 of a Gregorian date and time, proleptic, without leap seconds.
 fn seconds(year: u64, month: u64, day: u64, hour: u64, minute: u64, second: u64) -> Option<u64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let in_month = match month {
         4 | 6 | 9 | 11 => 30,
         2 if leap => 29,
@@ -175,7 +192,11 @@ fn seconds(year: u64, month: u64, day: u64, hour: u64, minute: u64, second: u64)
         return None;
     }
     // Days by the civil calendar algorithm: years start in March, so that a leap day ends one.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let days = y * 365 + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1;
     Some((days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
 }
@@ -191,7 +212,12 @@ pub(super) fn rfc3339(unix: u64) -> String {
     let day = doy - (153 * mp + 2) / 5 + 1;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
     let year = yoe + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
 }
 
 #[cfg(test)]
@@ -201,38 +227,70 @@ mod tests {
 
     fn utc(text: &str) -> Option<u64> {
         let content = text.as_bytes();
-        time(&Tlv { tag: tag::UTC_TIME, content, whole: content })
+        time(&Tlv {
+            tag: tag::UTC_TIME,
+            content,
+            whole: content,
+        })
     }
 
     #[test]
     fn reads_times_of_both_forms() {
         assert_eq!(utc("700101000000Z"), Some(0));
         assert_eq!(utc("230403192343Z"), Some(1_680_549_823));
-        assert_eq!(utc("240229235959Z").map(rfc3339).as_deref(), Some("2024-02-29T23:59:59Z"));
+        assert_eq!(
+            utc("240229235959Z").map(rfc3339).as_deref(),
+            Some("2024-02-29T23:59:59Z")
+        );
         let content = b"20471118204834Z".as_slice();
-        let general = time(&Tlv { tag: tag::GENERALIZED_TIME, content, whole: content });
-        assert_eq!(general.map(rfc3339).as_deref(), Some("2047-11-18T20:48:34Z"));
+        let general = time(&Tlv {
+            tag: tag::GENERALIZED_TIME,
+            content,
+            whole: content,
+        });
+        assert_eq!(
+            general.map(rfc3339).as_deref(),
+            Some("2047-11-18T20:48:34Z")
+        );
     }
 
     #[test]
     fn refuses_times_that_are_none() {
-        for text in ["", "Z", "230229000000Z", "231301000000Z", "230100000000Z", "2304031923Z", "230403192343+0100",
-            "2304031923433Z", "230403246060Z", "23040319234aZ"] {
+        for text in [
+            "",
+            "Z",
+            "230229000000Z",
+            "231301000000Z",
+            "230100000000Z",
+            "2304031923Z",
+            "230403192343+0100",
+            "2304031923433Z",
+            "230403246060Z",
+            "23040319234aZ",
+        ] {
             assert_eq!(utc(text), None, "{text}");
         }
     }
 
     #[test]
     fn refuses_lengths_that_are_not_minimal() {
-        for bytes in [&[0x04, 0x81, 0x01, 0xff][..], &[0x04, 0x80, 0, 0], &[0x04, 0x82, 0x00, 0x80], &[0x1f, 1, 0],
-            &[0x04, 0x85, 0, 0, 0, 0, 1], &[0x04, 2, 0], &[0x04]] {
+        for bytes in [
+            &[0x04, 0x81, 0x01, 0xff][..],
+            &[0x04, 0x80, 0, 0],
+            &[0x04, 0x82, 0x00, 0x80],
+            &[0x1f, 1, 0],
+            &[0x04, 0x85, 0, 0, 0, 0, 1],
+            &[0x04, 2, 0],
+            &[0x04],
+        ] {
             assert!(Reader::new(bytes).any().is_none(), "{bytes:02x?}");
         }
     }
 
     #[test]
     fn integers_must_be_minimal_and_not_negative() {
-        let read = |bytes| single(bytes, tag::INTEGER).and_then(|tlv| unsigned(&tlv).map(<[u8]>::to_vec));
+        let read =
+            |bytes| single(bytes, tag::INTEGER).and_then(|tlv| unsigned(&tlv).map(<[u8]>::to_vec));
         assert_eq!(read(&[2, 1, 0]), Some(vec![0]));
         assert_eq!(read(&[2, 2, 0, 0xdb]), Some(vec![0xdb]));
         assert_eq!(read(&[2, 2, 0, 0x01]), None);

@@ -30,7 +30,9 @@ impl Product {
             (0x19, 0x00..=0x0f) => Some(Self::Milan),
             (0x19, 0x10..=0x1f | 0xa0..=0xaf) => Some(Self::Genoa),
             (0x1a, 0x00..=0x11) => Some(Self::Turin),
-            (0x1a, 0x50..=0x57 | 0x90..=0xaf | 0xc0..=0xc7) => Some(Self::Other("Venice".to_owned())),
+            (0x1a, 0x50..=0x57 | 0x90..=0xaf | 0xc0..=0xc7) => {
+                Some(Self::Other("Venice".to_owned()))
+            }
             _ => None,
         }
     }
@@ -40,7 +42,10 @@ impl Product {
     #[must_use]
     pub fn from_certificate_name(name: &str) -> Option<Self> {
         let line = name.split('-').next().unwrap_or_default();
-        if line.is_empty() || line.len() > MAX_NAME || !line.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        if line.is_empty()
+            || line.len() > MAX_NAME
+            || !line.bytes().all(|b| b.is_ascii_alphanumeric())
+        {
             return None;
         }
         Some(match line {
@@ -87,15 +92,31 @@ mod tests {
 
     #[test]
     fn unknown_models_have_no_line() {
-        for (family, model) in [(0x17, 0x31), (0x19, 0x21), (0x19, 0xb0), (0x1a, 0x20), (0, 0)] {
-            assert_eq!(Product::from_cpuid(family, model), None, "{family:#x}/{model:#x}");
+        for (family, model) in [
+            (0x17, 0x31),
+            (0x19, 0x21),
+            (0x19, 0xb0),
+            (0x1a, 0x20),
+            (0, 0),
+        ] {
+            assert_eq!(
+                Product::from_cpuid(family, model),
+                None,
+                "{family:#x}/{model:#x}"
+            );
         }
     }
 
     #[test]
     fn drops_the_stepping_of_a_certificate_name() {
-        assert_eq!(Product::from_certificate_name("Milan-B0"), Some(Product::Milan));
-        assert_eq!(Product::from_certificate_name("Venice"), Some(Product::Other("Venice".into())));
+        assert_eq!(
+            Product::from_certificate_name("Milan-B0"),
+            Some(Product::Milan)
+        );
+        assert_eq!(
+            Product::from_certificate_name("Venice"),
+            Some(Product::Other("Venice".into()))
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! Layout: AMD 56860 table "ATTESTATION_REPORT", report versions 2 to 5. Version 3 added the CPUID values at
 //! 0x188, version 5 the mitigation vectors at 0x1F8 and 0x200; version 4 changed no field.
 
+pub use super::bits::{GuestPolicy, PlatformInfo};
 use super::product::Product;
 use super::tcb::{Tcb, TcbLayout};
 
@@ -141,8 +142,11 @@ impl Report {
     /// # Errors
     /// [`ReportError::Length`] for anything but 1184 bytes, [`ReportError::Version`] outside 2 to 5.
     pub fn parse(bytes: &[u8]) -> Result<Self, ReportError> {
-        let raw: Box<[u8; REPORT_LEN]> =
-            Box::new(bytes.try_into().map_err(|_| ReportError::Length { found: bytes.len() })?);
+        let raw: Box<[u8; REPORT_LEN]> = Box::new(
+            bytes
+                .try_into()
+                .map_err(|_| ReportError::Length { found: bytes.len() })?,
+        );
         let version = u32::from_le_bytes(take(&raw, 0x000));
         if !VERSIONS.contains(&version) {
             return Err(ReportError::Version { found: version });
@@ -169,7 +173,11 @@ impl Report {
             reported_tcb: take(&raw, 0x180),
             cpuid: (version >= 3).then(|| {
                 let [family, model, stepping] = take(&raw, 0x188);
-                Cpuid { family, model, stepping }
+                Cpuid {
+                    family,
+                    model,
+                    stepping,
+                }
             }),
             chip_id: take(&raw, 0x1a0),
             committed_tcb: take(&raw, 0x1e0),
@@ -197,14 +205,21 @@ impl Report {
     /// R and S as received: little-endian, 72 bytes each.
     #[must_use]
     pub fn scalars(&self) -> ([u8; SCALAR_LEN], [u8; SCALAR_LEN]) {
-        (take(&self.raw, SIGNED_LEN), take(&self.raw, SIGNED_LEN + SCALAR_LEN))
+        (
+            take(&self.raw, SIGNED_LEN),
+            take(&self.raw, SIGNED_LEN + SCALAR_LEN),
+        )
     }
 
     /// First byte that is not zero behind R and S. Those bytes are unsigned and must be zero.
     #[must_use]
     pub fn nonzero_padding(&self) -> Option<usize> {
         let start = SIGNED_LEN + 2 * SCALAR_LEN;
-        self.raw.iter().skip(start).position(|b| *b != 0).map(|at| at + start)
+        self.raw
+            .iter()
+            .skip(start)
+            .position(|b| *b != 0)
+            .map(|at| at + start)
     }
 
     /// Whether the whole signature field is zero: the firmware did not sign.
@@ -245,7 +260,8 @@ impl Report {
     /// The product line by CPUID: `None` in version 2 and for models not known here.
     #[must_use]
     pub fn cpuid_product(&self) -> Option<Product> {
-        self.cpuid.and_then(|cpuid| Product::from_cpuid(cpuid.family, cpuid.model))
+        self.cpuid
+            .and_then(|cpuid| Product::from_cpuid(cpuid.family, cpuid.model))
     }
 
     /// The TCB layout as far as the report alone tells: by CPUID; for a family of no known line, by the family;
@@ -261,7 +277,11 @@ impl Report {
             None => {
                 let (id, rest) = self.chip_id.split_at(8);
                 let short = rest.iter().all(|b| *b == 0) && id.iter().any(|b| *b != 0);
-                if short { TcbLayout::Fmc } else { TcbLayout::Legacy }
+                if short {
+                    TcbLayout::Fmc
+                } else {
+                    TcbLayout::Legacy
+                }
             }
         }
     }
@@ -281,9 +301,20 @@ impl Report {
     #[must_use]
     pub fn nonzero_reserved(&self) -> Option<usize> {
         let mut reserved = vec![0x04c..0x050, 0x1eb..0x1ec, 0x1ef..0x1f0];
-        reserved.push(if self.version >= 3 { 0x18b..0x1a0 } else { 0x188..0x1a0 });
-        reserved.push(if self.version >= 5 { 0x208..SIGNED_LEN } else { 0x1f8..SIGNED_LEN });
-        reserved.into_iter().flatten().find(|at| self.raw.get(*at).is_some_and(|b| *b != 0))
+        reserved.push(if self.version >= 3 {
+            0x18b..0x1a0
+        } else {
+            0x188..0x1a0
+        });
+        reserved.push(if self.version >= 5 {
+            0x208..SIGNED_LEN
+        } else {
+            0x1f8..SIGNED_LEN
+        });
+        reserved
+            .into_iter()
+            .flatten()
+            .find(|at| self.raw.get(*at).is_some_and(|b| *b != 0))
     }
 }
 
@@ -300,78 +331,12 @@ pub struct Tcbs {
     pub launch: Tcb,
 }
 
-/// Guest policy, chosen by the owner at launch and enforced by the firmware (56860 §4.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GuestPolicy(pub u64);
-
-/// Platform information bits (56860, `PLATFORM_INFO`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlatformInfo(pub u64);
-
-macro_rules! bits {
-    ($owner:ident: $($(#[$doc:meta])* $name:ident = $bit:literal),* $(,)?) => {
-        impl $owner {
-            $($(#[$doc])* #[must_use] pub fn $name(self) -> bool { self.0 & (1 << $bit) != 0 })*
-        }
-    };
-}
-
-bits!(GuestPolicy:
-    /// The guest may run with simultaneous multithreading.
-    smt = 16,
-    /// Reserved, must be one.
-    reserved_one = 17,
-    /// A migration agent may be associated with the guest.
-    migrate_ma = 18,
-    /// The host may debug, that is read and write, the guest.
-    debug = 19,
-    /// The guest may be active on one socket only.
-    single_socket = 20,
-    /// CXL devices and memory may be present.
-    cxl_allow = 21,
-    /// Memory must be encrypted with AES-256-XTS.
-    mem_aes_256_xts = 22,
-    /// Running average power limits must be off.
-    rapl_dis = 23,
-    /// Ciphertext hiding must be on.
-    ciphertext_hiding = 24,
-    /// The host may not move or swap the guest's pages.
-    page_swap_disable = 25,
-);
-
-impl GuestPolicy {
-    /// Least ABI minor version.
-    #[must_use]
-    pub fn abi_minor(self) -> u8 {
-        self.0.to_le_bytes()[0]
-    }
-
-    /// Least ABI major version.
-    #[must_use]
-    pub fn abi_major(self) -> u8 {
-        self.0.to_le_bytes()[1]
-    }
-}
-
-bits!(PlatformInfo:
-    /// Simultaneous multithreading is on.
-    smt_enabled = 0,
-    /// Transparent memory encryption is on.
-    tsme_enabled = 1,
-    /// Memory has error correction.
-    ecc_enabled = 2,
-    /// Running average power limits are off.
-    rapl_disabled = 3,
-    /// Ciphertext hiding is on.
-    ciphertext_hiding = 4,
-    /// No aliased memory addresses were found since the last reset.
-    alias_check_complete = 5,
-    /// Trusted I/O is on.
-    tio_enabled = 7,
-);
-
 fn firmware_version([build, minor, major]: [u8; 3]) -> FirmwareVersion {
-    FirmwareVersion { major, minor, build }
+    FirmwareVersion {
+        major,
+        minor,
+        build,
+    }
 }
 
 /// `N` bytes from offset `at`. Offsets are constants of the layout, all within the report.
@@ -397,14 +362,20 @@ mod tests {
     #[test]
     fn refuses_other_lengths() {
         for len in [0, 1, REPORT_LEN - 1, REPORT_LEN + 1] {
-            assert_eq!(Report::parse(&vec![2; len]), Err(ReportError::Length { found: len }));
+            assert_eq!(
+                Report::parse(&vec![2; len]),
+                Err(ReportError::Length { found: len })
+            );
         }
     }
 
     #[test]
     fn refuses_unknown_and_big_endian_versions() {
         for version in [0, 1, 6, 0x0200_0000, u32::MAX] {
-            assert_eq!(Report::parse(&blank(version)), Err(ReportError::Version { found: version }));
+            assert_eq!(
+                Report::parse(&blank(version)),
+                Err(ReportError::Version { found: version })
+            );
         }
     }
 
@@ -412,7 +383,11 @@ mod tests {
     fn version_decides_which_fields_exist() {
         let fields = |v| {
             let report = Report::parse(&blank(v)).unwrap();
-            (report.cpuid.is_some(), report.launch_mit_vector.is_some(), report.current_mit_vector.is_some())
+            (
+                report.cpuid.is_some(),
+                report.launch_mit_vector.is_some(),
+                report.current_mit_vector.is_some(),
+            )
         };
         assert_eq!(fields(2), (false, false, false));
         assert_eq!(fields(3), (true, false, false));
@@ -444,7 +419,10 @@ mod tests {
             *byte = at as u8;
         }
         let report = Report::parse(&bytes).unwrap();
-        assert_eq!(report.current_mit_vector, Some(u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7])));
+        assert_eq!(
+            report.current_mit_vector,
+            Some(u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7]))
+        );
         assert_eq!(report.signed().last(), Some(&0x9f));
         assert_eq!(report.scalars().0[0], 0xa0);
         assert_eq!(report.scalars().1[0], 0xe8);

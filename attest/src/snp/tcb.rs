@@ -59,8 +59,22 @@ impl Tcb {
     pub fn decode(raw: [u8; 8], layout: TcbLayout) -> Self {
         let [b0, b1, b2, b3, _, _, b6, b7] = raw;
         match layout {
-            TcbLayout::Legacy => Self { raw, fmc: None, boot_loader: b0, tee: b1, snp: b6, microcode: b7 },
-            TcbLayout::Fmc => Self { raw, fmc: Some(b0), boot_loader: b1, tee: b2, snp: b3, microcode: b7 },
+            TcbLayout::Legacy => Self {
+                raw,
+                fmc: None,
+                boot_loader: b0,
+                tee: b1,
+                snp: b6,
+                microcode: b7,
+            },
+            TcbLayout::Fmc => Self {
+                raw,
+                fmc: Some(b0),
+                boot_loader: b1,
+                tee: b2,
+                snp: b3,
+                microcode: b7,
+            },
         }
     }
 
@@ -84,16 +98,14 @@ impl Tcb {
             ("snp", Some(self.snp), floor.snp),
             ("microcode", Some(self.microcode), floor.microcode),
         ];
-        components.into_iter().find_map(|(name, found, wanted)| match wanted {
-            Some(wanted) if found.is_none_or(|found| found < wanted) => Some((name, found, wanted)),
-            _ => None,
-        })
-    }
-
-    /// Whether every component of `self` is at least that of `other`.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        self.below(&TcbFloor::from(other)).is_none()
+        components
+            .into_iter()
+            .find_map(|(name, found, wanted)| match wanted {
+                Some(wanted) if found.is_none_or(|found| found < wanted) => {
+                    Some((name, found, wanted))
+                }
+                _ => None,
+            })
     }
 }
 
@@ -149,24 +161,58 @@ mod tests {
     #[test]
     fn decodes_both_layouts() {
         let milan = Tcb::decode(RAW, TcbLayout::Legacy);
-        assert_eq!((milan.fmc, milan.boot_loader, milan.tee, milan.snp, milan.microcode), (None, 1, 2, 7, 8));
+        assert_eq!(
+            (
+                milan.fmc,
+                milan.boot_loader,
+                milan.tee,
+                milan.snp,
+                milan.microcode
+            ),
+            (None, 1, 2, 7, 8)
+        );
         assert!(!milan.reserved_is_zero());
         let turin = Tcb::decode(RAW, TcbLayout::Fmc);
-        assert_eq!((turin.fmc, turin.boot_loader, turin.tee, turin.snp, turin.microcode), (Some(1), 2, 3, 4, 8));
+        assert_eq!(
+            (
+                turin.fmc,
+                turin.boot_loader,
+                turin.tee,
+                turin.snp,
+                turin.microcode
+            ),
+            (Some(1), 2, 3, 4, 8)
+        );
         assert!(!turin.reserved_is_zero());
     }
 
     #[test]
     fn compares_each_component_on_its_own() {
         let tcb = Tcb::decode([4, 0, 0, 0, 0, 0, 23, 213], TcbLayout::Legacy);
-        let floor = TcbFloor { snp: Some(24), microcode: Some(1), ..TcbFloor::default() };
+        let floor = TcbFloor {
+            snp: Some(24),
+            microcode: Some(1),
+            ..TcbFloor::default()
+        };
         assert_eq!(tcb.below(&floor), Some(("snp", Some(23), 24)));
-        assert_eq!(tcb.below(&TcbFloor { microcode: Some(213), ..TcbFloor::default() }), None);
+        assert_eq!(
+            tcb.below(&TcbFloor {
+                microcode: Some(213),
+                ..TcbFloor::default()
+            }),
+            None
+        );
     }
 
     #[test]
     fn a_floor_on_fmc_is_not_met_without_fmc() {
         let tcb = Tcb::decode([255; 8], TcbLayout::Legacy);
-        assert_eq!(tcb.below(&TcbFloor { fmc: Some(0), ..TcbFloor::default() }), Some(("fmc", None, 0)));
+        assert_eq!(
+            tcb.below(&TcbFloor {
+                fmc: Some(0),
+                ..TcbFloor::default()
+            }),
+            Some(("fmc", None, 0))
+        );
     }
 }
