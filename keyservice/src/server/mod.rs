@@ -11,6 +11,8 @@ pub mod limits;
 mod nodes;
 mod service;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use service::{Addresses, Running, Service, StartError};

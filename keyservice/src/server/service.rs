@@ -91,7 +91,7 @@ pub struct Service;
 pub struct Running {
     /// Where it listens.
     pub addresses: Addresses,
-    desk: Arc<Desk>,
+    pub(super) desk: Arc<Desk>,
     policy_file: PathBuf,
     stop: CancellationToken,
     tasks: TaskTracker,

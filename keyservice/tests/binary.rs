@@ -1,0 +1,185 @@
+//! The program itself: checking, starting, reloading, stopping.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_dawnkey-keyservice");
+const NOT_HARDENED: i32 = 70;
+
+fn site() -> tempfile::TempDir {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().unwrap();
+    let ca = params.self_signed(&ca_key).unwrap().pem();
+    let issuer = Issuer::new(params, ca_key);
+    let mut leaf = CertificateParams::new(vec!["keyservice.test".to_owned()]).unwrap();
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = leaf.signed_by(&key, &issuer).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = scratch.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write("ca.pem", &ca);
+    write("server.pem", &certificate.pem());
+    write("server.key", &key.serialize_pem());
+    write("policy.toml", "version = 1\n[roots]\ntpm_ek = []\n");
+    let config = format!(
+        r#"
+service_id = "a0000000-0000-4000-8000-000000000001"
+listen = {{ unlock = "127.0.0.1:0", admin = "127.0.0.1:0", metrics = "127.0.0.1:0" }}
+tls = {{ certificate = "server.pem", key = "server.key", admin_ca = "ca.pem" }}
+store = {{ path = "dawnkey.redb" }}
+kek.cluster = {{ salt = "{}", master_secret = "fd" }}
+policy = {{ file = "policy.toml" }}
+audit = {{ file = "audit.log" }}
+"#,
+        "00".repeat(32)
+    );
+    write("keyservice.toml", &config);
+    scratch
+}
+
+fn command(site: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .arg("--config")
+        .arg(site.join("keyservice.toml"))
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Whether this machine lets the program lock its memory; if not, it must have said how to change that.
+fn hardened(output: &Output) -> bool {
+    let refused = output.status.code() == Some(NOT_HARDENED);
+    if refused {
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("LimitMEMLOCK=infinity"), "{text}");
+    }
+    !refused
+}
+
+fn check(site: &Path) -> Output {
+    command(site).arg("--check").output().unwrap()
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args([name, &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+/// Reads the log until a line has `text`.
+fn wait_for(log: &mut impl BufRead, text: &str) {
+    let mut line = String::new();
+    while !line.contains(text) {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "no `{text}`");
+    }
+}
+
+#[test]
+fn check_accepts_a_usable_configuration_and_prints_policy_findings() {
+    let site = site();
+    let output = check(site.path());
+    if hardened(&output) {
+        assert!(output.status.success());
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            text.contains("policy: volume-policy: there is none"),
+            "{text}"
+        );
+        assert!(!site.path().join("dawnkey.redb").exists());
+        assert!(!site.path().join("audit.log").exists());
+    }
+}
+
+#[test]
+fn check_says_which_file_and_key_is_wrong() {
+    for (file, text, expected) in [
+        ("keyservice.toml", "service_id = 1", "service_id"),
+        (
+            "policy.toml",
+            "version = 2\n[roots]\ntpm_ek = []",
+            "`version` is 2",
+        ),
+        ("server.pem", "", "server.pem: no certificate in PEM"),
+    ] {
+        let site = site();
+        fs::write(site.path().join(file), text).unwrap();
+        let output = check(site.path());
+        if hardened(&output) {
+            assert_eq!(output.status.code(), Some(1));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains(file) && said.contains(expected), "{said}");
+        }
+    }
+}
+
+#[test]
+fn refuses_to_start_without_a_master_secret() {
+    let site = site();
+    let output = command(site.path()).output().unwrap();
+    if hardened(&output) {
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("--master-secret-fd N"), "{said}");
+    }
+}
+
+#[test]
+fn starts_reloads_on_hangup_and_stops_cleanly_on_terminate() {
+    let site = site();
+    if !hardened(&check(site.path())) {
+        return;
+    }
+    let mut child = command(site.path())
+        .args(["--master-secret-fd", "0"])
+        .spawn()
+        .unwrap();
+    let secret = "5a".repeat(32);
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(secret.as_bytes())
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    wait_for(&mut log, "what=\"metrics\"");
+    fs::write(
+        site.path().join("policy.toml"),
+        "version = 1 # changed\n[roots]\ntpm_ek = []\n",
+    )
+    .unwrap();
+    signal(&child, "-HUP");
+    wait_for(&mut log, "policy in force");
+    signal(&child, "-TERM");
+    wait_for(&mut log, "stopped");
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success());
+    let audit = fs::read(site.path().join("audit.log")).unwrap();
+    let mut events = Vec::new();
+    dawnkey_keyservice::audit::read(audit.as_slice(), |r| events.push(r.event)).unwrap();
+    assert_eq!(events, ["start", "policy", "stop"]);
+    for file in fs::read_dir(site.path()).unwrap() {
+        let bytes = fs::read(file.unwrap().path()).unwrap();
+        let raw = [0x5a; 32];
+        let leaked = |needle: &[u8]| bytes.windows(needle.len()).any(|w| w == needle);
+        assert!(
+            !leaked(&raw) && !leaked(secret.as_bytes()),
+            "the secret is in a file"
+        );
+    }
+}
