@@ -21,6 +21,8 @@ pub mod eventlog;
 pub mod evidence;
 pub mod reader;
 pub mod snp;
+#[cfg(feature = "verify")]
+pub mod tdx;
 pub mod tpm;
 
 #[cfg(feature = "verify")]

@@ -12,12 +12,15 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime, pem::PemObject as 
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::{
     certificate::X509Certificate,
-    oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ECDSA_WITH_SHA256},
+    oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY},
     prelude::FromDer as _,
-    x509::{AlgorithmIdentifier, SubjectPublicKeyInfo},
+    x509::SubjectPublicKeyInfo,
 };
 
-use super::error::{Chain, TdxError};
+use super::{
+    der::signed_parts,
+    error::{Chain, TdxError},
+};
 
 /// Most bytes of a PEM chain: three certificates of this PKI have less than 4 KiB.
 const MAX_CHAIN_LEN: usize = 32 << 10;
@@ -79,16 +82,8 @@ impl Certificate {
 
     /// Whether `issuer` signed this certificate, by name and signature.
     pub fn signed_by(&self, issuer: &Self) -> bool {
-        let Ok((_, cert)) = X509Certificate::from_der(&self.der) else {
-            return false;
-        };
-        self.issuer_der == issuer.subject_der
-            && is_ecdsa_sha256(&cert.signature_algorithm)
-            && verify_der(
-                &issuer.public_key,
-                cert.tbs_certificate.as_ref(),
-                &cert.signature_value.data,
-            )
+        let holds = |(tbs, signature)| verify_der(&issuer.public_key, tbs, signature);
+        self.issuer_der == issuer.subject_der && signed_parts(&self.der).is_some_and(holds)
     }
 
     /// Judges the validity at `now`.
@@ -131,10 +126,6 @@ pub(super) fn common_name(name: &x509_parser::x509::X509Name<'_>) -> String {
         Some(cn) => cn.chars().take(128).collect(),
         None => name.to_string().chars().take(256).collect(),
     }
-}
-
-pub(super) fn is_ecdsa_sha256(algorithm: &AlgorithmIdentifier<'_>) -> bool {
-    algorithm.algorithm == OID_SIG_ECDSA_WITH_SHA256
 }
 
 fn public_key(spki: &SubjectPublicKeyInfo<'_>) -> Result<PublicKey, &'static str> {

@@ -11,7 +11,8 @@ use x509_parser::{
 };
 
 use super::{
-    certificate::{Certificate, common_name, is_ecdsa_sha256, serial, verify_der},
+    certificate::{Certificate, common_name, serial, verify_der},
+    der::signed_parts,
     error::{Chain, Part, TdxError},
 };
 
@@ -55,10 +56,8 @@ impl Crl {
                 wanted,
             });
         }
-        let tbs = crl.tbs_cert_list.as_ref();
-        if !is_ecdsa_sha256(&crl.signature_algorithm)
-            || !verify_der(&issuer.public_key, tbs, &crl.signature_value.data)
-        {
+        let holds = |(tbs, signature)| verify_der(&issuer.public_key, tbs, signature);
+        if !signed_parts(der).is_some_and(holds) {
             return Err(TdxError::CrlSignature { part });
         }
         let critical =

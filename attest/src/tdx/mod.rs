@@ -16,6 +16,7 @@ mod certificate;
 mod claims;
 mod collateral;
 mod crl;
+mod der;
 mod error;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;

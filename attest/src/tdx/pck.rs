@@ -6,15 +6,14 @@
 
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use super::{certificate::Certificate, hex::Bytes};
+use super::{
+    certificate::Certificate,
+    der::{INTEGER, OCTETS, OID, SEQUENCE, element, sole},
+    hex::Bytes,
+};
 
 /// Content bytes of OID 1.2.840.113741.1.13.1.
 const SGX: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01];
-
-const SEQUENCE: u8 = 0x30;
-const OID: u8 = 0x06;
-const INTEGER: u8 = 0x02;
-const OCTETS: u8 = 0x04;
 
 /// Platform identity and TCB in a PCK certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,36 +92,6 @@ fn field<'a>(mut pairs: &'a [u8], suffix: &[u8], tag: u8) -> Option<&'a [u8]> {
         }
     }
     found
-}
-
-/// Content of the only element in `der`.
-fn sole(der: &[u8], tag: u8) -> Option<&[u8]> {
-    match element(der, tag)? {
-        (content, []) => Some(content),
-        _ => None,
-    }
-}
-
-/// Content of the first element, which must have this tag, and the bytes behind it.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&found, rest) = der.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81 => {
-            let (&length, rest) = rest.split_first()?;
-            (usize::from(length), rest)
-        }
-        0x82 => {
-            let (length, rest) = rest.split_first_chunk::<2>()?;
-            (usize::from(u16::from_be_bytes(*length)), rest)
-        }
-        _ => return None,
-    };
-    if found != tag {
-        return None;
-    }
-    rest.split_at_checked(length)
 }
 
 #[cfg(test)]

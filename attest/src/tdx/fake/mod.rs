@@ -204,6 +204,11 @@ impl MockIntel {
         }
     }
 
+    /// Signs a text as TCB info or QE identity; its issuer chain is that of [`MockIntel::collateral`].
+    pub fn sign_collateral(&self, text: &[u8]) -> Vec<u8> {
+        self.tcb_signer.sign(text)
+    }
+
     fn pck_ca(&self, spec: &Spec) -> Ca {
         Ca::pck(spec, &self.pck_ca, &self.root)
     }
