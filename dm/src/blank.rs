@@ -117,7 +117,7 @@ const SIGNATURES: &[(usize, &[u8], Content)] = &[
 
 /// Reads the first 16 MiB. `None` means that every byte is zero.
 pub fn content(disk: &dyn Disk) -> io::Result<Option<Content>> {
-    let mut chunk = vec![0; CHUNK];
+    let (mut chunk, zeros) = (vec![0; CHUNK], vec![0; CHUNK]);
     let end = disk.bytes().min(DATA_OFFSET_BYTES);
     let mut offset = 0;
     let mut found = None;
@@ -125,7 +125,7 @@ pub fn content(disk: &dyn Disk) -> io::Result<Option<Content>> {
         let length = usize::try_from(end - offset).unwrap_or(CHUNK).min(CHUNK);
         let part = chunk.get_mut(..length).unwrap_or_default();
         disk.read_at(offset, part)?;
-        if part.iter().any(|byte| *byte != 0) {
+        if !zeros.starts_with(part) {
             let begins_here = offset == 0;
             found = Some(if begins_here {
                 recognise(part)

@@ -76,7 +76,7 @@ impl Devices {
         let started = self
             .0
             .table_load(&device, std::slice::from_ref(table), secure)
-            .map_err(|error| failed("load the table of", name, &error))
+            .map_err(|error| self.explain(name, table, &error))
             .and_then(|_| {
                 self.0
                     .device_suspend(&device, audience.options())
@@ -91,6 +91,19 @@ impl Devices {
             major: info.device().major,
             minor: info.device().minor,
         })
+    }
+
+    /// The kernel says "invalid argument" for a table of a kind it does not know; that is worth its own error.
+    fn explain(&self, name: &str, table: &Table, error: &DmError) -> MapError {
+        let known = self.0.list_versions();
+        match known {
+            Ok(known) if known.iter().all(|(target, ..)| *target != table.2) => {
+                MapError::TargetMissing {
+                    target: table.2.clone(),
+                }
+            }
+            _ => failed("load the table of", name, error),
+        }
     }
 
     /// Removes a device and the link that [`Devices::node`] made for it.

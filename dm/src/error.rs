@@ -165,6 +165,14 @@ pub enum MapError {
         /// What the kernel answered.
         detail: String,
     },
+    /// The kernel knows no such device-mapper target.
+    #[error(
+        "map a volume: the kernel has no device-mapper target `{target}`; load the module dm-{target}"
+    )]
+    TargetMissing {
+        /// `crypt` or `integrity`.
+        target: String,
+    },
     /// The device node of a mapping could not be made.
     #[error("make the device node {}", node.display())]
     Node {

@@ -22,6 +22,8 @@ pub mod disk;
 mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
+#[cfg(test)]
+mod faults;
 mod find;
 pub mod geometry;
 pub mod header;

@@ -7,7 +7,7 @@
 //! log2 interleave 1, tag bytes 2, journal sections 4, data sectors 8, flags 4, log2 sectors per block 1,
 //! log2 blocks per bitmap bit 1, padding 2, recalculated sector 8, padding 8, salt 16; zeros to the end.
 
-use crate::geometry::{BLOCK_SECTORS, LOG2_INTERLEAVE_SECTORS, Layout, TAG_BYTES};
+use crate::geometry::{LOG2_INTERLEAVE_SECTORS, Layout, SECTOR_BYTES, TAG_BYTES};
 
 /// Bytes of the superblock.
 pub const SUPERBLOCK_BYTES: usize = 4096;
@@ -17,6 +17,9 @@ const MAGIC: &[u8; 8] = b"integrt\0";
 const VERSION: u8 = 4;
 /// `SB_FLAG_FIXED_PADDING`: tag runs are padded to 4 KiB, as every current tool formats.
 const FLAG_FIXED_PADDING: u32 = 8;
+
+/// Base-2 logarithm of the sectors of a block.
+const LOG2_SECTORS_PER_BLOCK: u8 = 3;
 
 /// The superblock is not the one that belongs to the header's layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,11 +56,21 @@ pub fn expected(layout: &Layout) -> [u8; SUPERBLOCK_BYTES] {
     bytes.extend_from_slice(&layout.journal_sections().to_le_bytes());
     bytes.extend_from_slice(&layout.data_sectors().to_le_bytes());
     bytes.extend_from_slice(&FLAG_FIXED_PADDING.to_le_bytes());
-    bytes.push(u8::try_from(BLOCK_SECTORS.trailing_zeros()).unwrap_or(0));
+    bytes.push(LOG2_SECTORS_PER_BLOCK);
+    bytes.push(log2_blocks_per_bitmap_bit(layout));
     bytes.resize(SUPERBLOCK_BYTES, 0);
     let mut block = [0; SUPERBLOCK_BYTES];
     block.copy_from_slice(&bytes);
     block
+}
+
+/// What the kernel notes for bitmap mode, which is never used here: 32768 sectors for each bit, or so many more that
+/// the journal's space holds all bits (`dm_integrity_ctr`).
+fn log2_blocks_per_bitmap_bit(layout: &Layout) -> u8 {
+    let bits = (layout.journal_sectors() * SECTOR_BYTES * 8).min(u64::from(u32::MAX));
+    let enough = |log2: &u8| layout.data_sectors().div_ceil(1 << log2) <= bits;
+    let log2_sectors = (15..=54).find(enough).unwrap_or(54);
+    log2_sectors - LOG2_SECTORS_PER_BLOCK
 }
 
 /// Compares a superblock read from the disk with the one `layout` demands.
@@ -116,7 +129,7 @@ mod tests {
             "696e746567727400\
              040f20000f000000\
              8061070000000000\
-             0800000003000000"
+             08000000030c0000"
         );
     }
 

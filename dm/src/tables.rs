@@ -1,7 +1,8 @@
 //! Device-mapper tables, built from typed values only.
 //!
-//! The parameters are those that cryptsetup itself loads for such a volume (`dmsetup table` of both is compared in the
-//! VM tests), so that either tool can open what the other one left. The key is a keyring reference, never a value.
+//! The parameters are those that cryptsetup itself loads for such a volume (`dmsetup table` shows the same for both but
+//! the key's description), so that either tool can open what the other one left. The key is a keyring reference, never
+//! a value.
 
 use std::fmt;
 

@@ -1,11 +1,18 @@
-//! A disk in memory that records what is done to it and fails on demand. Only in this crate's tests.
+//! A disk in memory that records what is done to it and fails on demand, and an activation that remembers what is
+//! mapped. Only in this crate's tests.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::disk::Disk;
-use crate::tables::DeviceNumber;
+use dawnkey_secret::VolumeKey;
+
+use crate::disk::{Access, Disk, Disks, OpenError};
+use crate::error::MapError;
+use crate::mapper::{Filesystem, Progress, Timings};
+use crate::tables::{DeviceNumber, MappedName};
+use crate::volumes::{Activation, Plan};
 
 /// One change that reached the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +29,14 @@ pub struct MemoryDisk {
     pub log: Vec<Operation>,
     /// Changes that still succeed before one fails with EIO.
     pub fail_after: Option<usize>,
-    /// Reads return this much at most, then end.
+    /// Reads beyond this byte end early.
     pub short_reads_at: Option<u64>,
+    /// Reads beyond this byte fail with EIO.
+    pub broken_at: Option<u64>,
+    /// Opening for writing is refused.
+    pub read_only: bool,
+    /// Who holds the disk.
+    pub holder: Option<&'static str>,
 }
 
 impl MemoryDisk {
@@ -33,6 +46,9 @@ impl MemoryDisk {
             log: Vec::new(),
             fail_after: None,
             short_reads_at: None,
+            broken_at: None,
+            read_only: false,
+            holder: None,
         }
     }
 
@@ -67,10 +83,11 @@ impl Disk for MemoryDisk {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let at = usize::try_from(offset).unwrap();
-        if self
-            .short_reads_at
-            .is_some_and(|end| offset + buffer.len() as u64 > end)
-        {
+        let end = offset + buffer.len() as u64;
+        if self.broken_at.is_some_and(|broken| end > broken) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        if self.short_reads_at.is_some_and(|short| end > short) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         buffer.copy_from_slice(&self.bytes[at..at + buffer.len()]);
@@ -88,6 +105,105 @@ impl Disk for MemoryDisk {
     fn flush(&mut self) -> io::Result<()> {
         self.change()?;
         self.log.push(Operation::Flush);
+        Ok(())
+    }
+}
+
+/// A machine with one disk that the test keeps hold of.
+#[derive(Clone)]
+pub struct OneDisk(pub Arc<Mutex<MemoryDisk>>);
+
+impl OneDisk {
+    pub fn zeros(bytes: usize) -> Self {
+        Self(Arc::new(Mutex::new(MemoryDisk::zeros(bytes))))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, MemoryDisk> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Disks for OneDisk {
+    fn list(&self) -> io::Result<Vec<PathBuf>> {
+        Ok(vec!["/dev/memory".into()])
+    }
+
+    fn open(&self, device: &Path, access: Access) -> Result<Box<dyn Disk>, OpenError> {
+        let device = device.to_owned();
+        match access {
+            Access::Write if self.lock().read_only => Err(OpenError::ReadOnly { device }),
+            _ => Ok(Box::new(self.clone())),
+        }
+    }
+
+    fn holder(&self, _: &dyn Disk) -> Option<String> {
+        self.lock().holder.map(str::to_owned)
+    }
+}
+
+impl Disk for OneDisk {
+    fn path(&self) -> &Path {
+        Path::new("/dev/memory")
+    }
+
+    fn bytes(&self) -> u64 {
+        Disk::bytes(&*self.lock())
+    }
+
+    fn number(&self) -> Option<DeviceNumber> {
+        None
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.lock().read_at(offset, buffer)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.lock().write_at(offset, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lock().flush()
+    }
+}
+
+/// Remembers what is mapped, and the key it was mapped with.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    pub mapped: Vec<(String, Vec<u8>)>,
+}
+
+impl Activation for Remembered {
+    fn refuse_taken(&mut self, _: &MappedName) -> Result<(), MapError> {
+        Ok(())
+    }
+
+    fn prepare(
+        &mut self,
+        _: &Plan<'_>,
+        _: &mut dyn Disk,
+        _: &VolumeKey,
+        _: Option<Filesystem>,
+        _: &mut dyn FnMut(Progress),
+        _: &mut Timings,
+    ) -> Result<(), MapError> {
+        Ok(())
+    }
+
+    fn activate(
+        &mut self,
+        plan: &Plan<'_>,
+        disk: &dyn Disk,
+        key: &VolumeKey,
+        _: &mut Timings,
+    ) -> Result<PathBuf, MapError> {
+        let entry = (plan.name.to_string(), key.expose().to_vec());
+        self.mapped.push(entry);
+        Ok(disk.path().to_owned())
+    }
+
+    fn deactivate(&mut self, name: &MappedName) -> Result<(), MapError> {
+        self.mapped.retain(|(mapped, _)| mapped != name.as_str());
         Ok(())
     }
 }

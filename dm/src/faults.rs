@@ -1,0 +1,184 @@
+//! Disks that fail while a volume is found, opened or formatted, each at every place where it can.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use dawnkey_secret::Dek;
+use uuid::Uuid;
+
+use crate::disk::OpenError;
+use crate::error::MapError;
+use crate::geometry::{Integrity, Layout};
+use crate::header::{REGION_BYTES, SealedHeader, parse};
+use crate::mapper::{Found, Grant, Mapper, Wanted};
+use crate::tables::MappedName;
+use crate::testing::{OneDisk, Remembered};
+use crate::volumes::Volumes;
+use crate::{commit, header};
+
+const VOLUME: Uuid = Uuid::from_u128(5);
+const DISK_BYTES: usize = 40 << 20;
+const GRANT: Grant = Grant {
+    epoch: 1,
+    generation: 2,
+};
+
+fn dek() -> Dek {
+    Dek::take(&mut [7; 32]).unwrap()
+}
+
+fn wanted() -> Wanted {
+    Wanted {
+        volume: VOLUME,
+        name: MappedName::new("state").unwrap(),
+        device: Some("/dev/memory".into()),
+        integrity: Integrity::HmacSha256,
+        filesystem: None,
+    }
+}
+
+fn blank() -> (OneDisk, Volumes<OneDisk, Remembered>) {
+    let disk = OneDisk::zeros(DISK_BYTES);
+    let disks = disk.clone();
+    let activation = Remembered::default();
+    (disk, Volumes { disks, activation })
+}
+
+fn formatted() -> (OneDisk, Volumes<OneDisk, Remembered>) {
+    let (disk, volumes) = blank();
+    let layout = Layout::for_disk(Integrity::HmacSha256, DISK_BYTES as u64).unwrap();
+    let (header, _) = SealedHeader::create(VOLUME, 1, 1, layout, &dek()).unwrap();
+    commit::write(&mut *disk.lock(), &header).unwrap();
+    disk.lock().log.clear();
+    (disk, volumes)
+}
+
+fn generation(disk: &OneDisk) -> u64 {
+    let region = disk.lock().bytes()[..REGION_BYTES].to_vec();
+    parse(&region).unwrap().header.seen().generation
+}
+
+#[test]
+fn failed_header_write_or_flush_unmaps_and_leaves_old_or_new_header() {
+    for failing in 0..4 {
+        let (disk, mut volumes) = formatted();
+        let Found::Volume(volume) = volumes.find(&wanted()).unwrap() else {
+            panic!("not found");
+        };
+        disk.lock().fail_after = Some(failing);
+        let refused = volumes.open(volume, &dek(), GRANT).unwrap_err();
+        assert!(
+            matches!(&refused, MapError::Disk { doing: "write the header", source, .. }
+                if source.raw_os_error() == Some(libc::EIO)),
+            "{refused}"
+        );
+        assert_eq!(volumes.activation.mapped, []);
+        assert!((1..=2).contains(&generation(&disk)));
+    }
+}
+
+#[test]
+fn failed_header_write_while_formatting_unmaps_and_never_leaves_half_a_volume() {
+    for failing in 0..4 {
+        let (disk, mut volumes) = blank();
+        let Found::Blank(empty) = volumes.find(&wanted()).unwrap() else {
+            panic!("not blank");
+        };
+        disk.lock().fail_after = Some(failing);
+        let refused = volumes.format(empty, &dek(), GRANT, &mut |_| {});
+        assert!(matches!(refused, Err(MapError::Disk { .. })));
+        assert_eq!(volumes.activation.mapped, []);
+        // Still blank, or the volume with the granted generation: both go on at the next boot.
+        match volumes.find(&wanted()).unwrap() {
+            Found::Blank(_) => assert_eq!(failing, 0),
+            Found::Volume(volume) => assert_eq!(volume.seen().generation, 2),
+        }
+    }
+}
+
+#[test]
+fn mapped_key_is_the_one_of_the_seal_and_the_header_is_read_once() {
+    let (disk, mut volumes) = formatted();
+    let Found::Volume(volume) = volumes.find(&wanted()).unwrap() else {
+        panic!("not found");
+    };
+    let key = volume.header.open(&dek()).unwrap();
+    // Whatever the disk says from now on does not matter: nothing reads it again.
+    disk.lock().broken_at = Some(0);
+    let mapped = volumes.open(volume, &dek(), GRANT).unwrap();
+    assert_eq!(
+        volumes.activation.mapped,
+        [("state".to_owned(), key.expose().to_vec())]
+    );
+    assert_eq!(mapped.seen.generation, 2);
+    assert_eq!(generation(&disk), 2);
+}
+
+#[test]
+fn unreadable_disk_is_named_and_never_blank() {
+    let (disk, mut volumes) = blank();
+    for broken in [0, 32_768, (16 << 20) - 1] {
+        disk.lock().broken_at = Some(broken);
+        let refused = volumes.find(&wanted()).unwrap_err();
+        assert!(matches!(refused, MapError::Disk { source, .. }
+            if source.raw_os_error() == Some(libc::EIO)));
+    }
+    disk.lock().broken_at = Some(0);
+    let nowhere = Wanted {
+        device: None,
+        ..wanted()
+    };
+    match volumes.find(&nowhere).unwrap_err() {
+        MapError::NotFound {
+            searched: 0,
+            unreadable,
+            ..
+        } => assert!(
+            unreadable
+                .to_string()
+                .contains("/dev/memory could not be read")
+        ),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn short_read_is_an_error_and_never_blank() {
+    let (disk, mut volumes) = blank();
+    for short in [0, 40_000, (16 << 20) - 1] {
+        disk.lock().short_reads_at = Some(short);
+        let refused = volumes.find(&wanted()).unwrap_err();
+        assert!(matches!(refused, MapError::Disk { source, .. }
+            if source.kind() == std::io::ErrorKind::UnexpectedEof));
+    }
+}
+
+#[test]
+fn refuses_read_only_disk_for_opening_and_for_formatting() {
+    for (disk, mut volumes) in [formatted(), blank()] {
+        disk.lock().read_only = true;
+        let refused = volumes.find(&wanted()).unwrap_err();
+        assert!(matches!(
+            refused,
+            MapError::Open(OpenError::ReadOnly { .. })
+        ));
+        assert_eq!(disk.lock().log, []);
+    }
+}
+
+#[test]
+fn refuses_disk_in_use_for_opening_and_for_formatting() {
+    for (disk, mut volumes) in [formatted(), blank()] {
+        disk.lock().holder = Some("dm-3");
+        let refused = volumes.find(&wanted()).unwrap_err();
+        assert!(matches!(refused, MapError::InUse { holder, .. } if holder == "dm-3"));
+        assert_eq!(disk.lock().log, []);
+    }
+}
+
+#[test]
+fn finding_writes_nothing() {
+    for (disk, mut volumes) in [formatted(), blank()] {
+        volumes.find(&wanted()).unwrap();
+        assert_eq!(disk.lock().log, []);
+    }
+    assert!(header::parse(&[]).is_err());
+}
