@@ -185,7 +185,6 @@ fn names_a_missing_or_oversized_event_log() {
 
 #[test]
 fn refuses_a_foreign_key_at_the_persistent_handle() {
-    use tss_esapi_occupy::occupy;
     let machine = Machine::new(EkKind::Rsa);
     occupy(&machine.tpm.tcti());
     let error = Vtpm::open(machine.config()).unwrap_err();
@@ -201,37 +200,27 @@ fn refuses_a_foreign_key_at_the_persistent_handle() {
     );
 }
 
-/// Puts a plain primary key where the attestation key belongs.
-mod tss_esapi_occupy {
-    use std::process::Command;
-
-    pub fn occupy(tcti: &str) {
-        let dir = tempfile::tempdir().unwrap();
-        let context = dir.path().join("key.ctx");
-        run(
-            tcti,
-            Command::new("tpm2_createprimary")
-                .args(["-C", "o", "-c"])
-                .arg(&context),
-        );
-        run(
-            tcti,
-            Command::new("tpm2_evictcontrol")
-                .args(["-C", "o", "-c"])
-                .arg(&context)
-                .arg("0x8101da01"),
-        );
-    }
-
-    fn run(tcti: &str, command: &mut Command) {
-        let output = command
-            .env("TPM2TOOLS_TCTI", tcti)
-            .output()
-            .expect("tpm2-tools");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
+/// Puts a plain storage key where the attestation key belongs.
+fn occupy(tcti: &str) {
+    use tss_esapi::{
+        Context, TctiNameConf,
+        abstraction::{AsymmetricAlgorithmSelection, ek},
+        handles::PersistentTpmHandle,
+        interface_types::{
+            dynamic_handles::Persistent,
+            key_bits::RsaKeyBits,
+            resource_handles::{Hierarchy, Provision},
+        },
+    };
+    let mut context = Context::new(tcti.parse::<TctiNameConf>().unwrap()).unwrap();
+    let kind = AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048);
+    let template = ek::create_ek_public_from_default_template_2(kind, None).unwrap();
+    let place = Persistent::Persistent(PersistentTpmHandle::new(0x8101_da01).unwrap());
+    context
+        .execute_with_nullauth_session(|context| {
+            let made =
+                context.create_primary(Hierarchy::Owner, template, None, None, None, None)?;
+            context.evict_control(Provision::Owner, made.key_handle.into(), place)
+        })
+        .unwrap();
 }
