@@ -37,7 +37,7 @@ enum Command {
 struct UkiArgs {
     /// The image
     file: PathBuf,
-    /// Print the values as an [[image]] of a policy file, with this name
+    /// Print the values as an `[[image]]` of a policy file, with this name
     #[arg(long, value_name = "NAME")]
     policy: Option<String>,
 }

@@ -178,6 +178,7 @@ fn exports_a_key_that_is_the_headers_and_records_it() {
         "{}",
         run.err
     );
+    assert!(run.err.contains("--key-size 768 "), "{}", run.err);
     let path = scene.dir.path().join("k");
     assert_eq!(std::fs::read(&path).unwrap(), key.expose());
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);

@@ -166,15 +166,17 @@ pub(super) fn next_steps(directory: &Path, roots: bool) -> String {
         "
 next:
   1. Move ca.key and admin-ca.key to where only you have them; the service needs neither.
-  2. Make the master secret and keep a copy of it in a safe:
+  2. Make the master secret, and keep a copy of it in a safe: without it all data is lost.
        dawnkey master-secret new | systemd-creds encrypt --name=master-secret - {dir}/master-secret.cred
-     and set master_secret = \"credential:master-secret\" in keyservice.toml, or hand it over at start with --master-secret-fd.
   3. {trust}
        dawnkey measure uki IMAGE --json > image.json
        dawnkey policy add-image {dir}/policy.toml --name NAME --from image.json --volume-policy state
        dawnkey policy lint {dir}/policy.toml
   4. Start the service:
-       dawnkey-keyservice --config {dir}/keyservice.toml
+       systemd-creds decrypt --name=master-secret {dir}/master-secret.cred - |
+         dawnkey-keyservice --config {dir}/keyservice.toml --master-secret-fd 0
+     or, as a unit with LoadCredentialEncrypted=master-secret:{dir}/master-secret.cred, set
+     master_secret = \"credential:master-secret\" in keyservice.toml and leave --master-secret-fd out.
   5. Create a volume and put its id into the node's agent.toml (see agent.toml.example):
        dawnkey volume create --policy state --profile {dir}/admin.toml
 "

@@ -34,7 +34,7 @@ pub(crate) struct AddImageArgs {
     /// Measurements as `dawnkey measure uki --json` prints them
     #[arg(long, value_name = "JSON")]
     from: PathBuf,
-    /// Also allow the image for this [volume-policy]
+    /// Also allow the image for this `[volume-policy]`
     #[arg(long, value_name = "NAME")]
     volume_policy: Option<String>,
     /// Until when the image may ask for keys, RFC 3339

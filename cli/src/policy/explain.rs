@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct ExplainArgs {
     /// The policy file
     file: PathBuf,
-    /// Name of the [volume-policy] to judge by
+    /// Name of the `[volume-policy]` to judge by
     #[arg(long, value_name = "NAME")]
     volume_policy: String,
     /// The claims of verified evidence, in JSON

@@ -28,7 +28,8 @@ use uuid::Uuid;
 #[command(after_help = "Examples:
   dawnkey volume export-key 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11 \\
       --header /dev/vdb --out volume.key
-  cryptsetup open --volume-key-file volume.key /dev/vdb state && shred -u volume.key")]
+  cryptsetup open --type luks2 --volume-key-file volume.key --key-size 768 /dev/vdb state
+  shred -u volume.key")]
 pub(crate) struct ExportArgs {
     /// The volume's id
     id: Uuid,
@@ -91,8 +92,10 @@ impl ExportArgs {
             ])
         })?;
         output::note(&format!(
-            "warning: {} holds the volume key in clear; `shred -u` it after use",
-            self.out.display()
+            "warning: {file} holds the volume key in clear; `shred -u` it after use\n\
+             note: cryptsetup open --type luks2 --volume-key-file {file} --key-size {bits} DISK NAME",
+            file = self.out.display(),
+            bits = 8 * exported.key_bytes,
         ));
         Ok(Exit::Done)
     }

@@ -57,7 +57,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct CreateArgs {
-    /// Name of a [volume-policy] of the service's policy file
+    /// Name of a `[volume-policy]` of the service's policy file
     #[arg(long)]
     policy: String,
     /// The volume's id; the service makes one when it is left out
