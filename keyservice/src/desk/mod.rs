@@ -13,6 +13,7 @@
 mod case;
 mod commit;
 mod confirm;
+mod enrol;
 mod gate;
 #[cfg(test)]
 mod grants;

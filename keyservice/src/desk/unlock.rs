@@ -1,16 +1,15 @@
-//! Unlock and Activate: from a request to its answer.
+//! Unlock: from a request to its answer.
 
-use super::case::{Case, Challenged, Session, names};
+use super::case::{Case, Session, names};
 use super::commit::{CommitError, audit_refusal, store_refusal};
-use super::{Desk, fresh, random, random_uuid};
+use super::{Desk, fresh};
 use crate::evidence::{Appraised, appraise};
 use crate::policy::{Denial, Identity};
 use crate::records::Versioned;
 use crate::release::{Decision, Granted, Rules, decide};
 use crate::report::{self, Event};
 use crate::store::StoreError;
-use crate::volume::{InstanceRecord, VolumeRecord};
-use dawnkey_attest::enrolment;
+use crate::volume::VolumeRecord;
 use dawnkey_proto::binding::{self, Binder, Bound, Role};
 use dawnkey_proto::message::{
     self, Answer, Ask, MessageError, Provision, Reason, ReceivedRequest, Refusal, Release, Request,
@@ -19,14 +18,17 @@ use dawnkey_proto::message::{
 use dawnkey_proto::{seal, wire};
 use std::sync::Arc;
 use std::time::Instant;
-use subtle::ConstantTimeEq;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 /// How often a decision is taken anew because somebody else changed the record.
 const ATTEMPTS: usize = 16;
 
-fn refusal(reason: Reason, detail: impl Into<String>, remedy: &str, retry: Retry) -> Refusal {
+pub(super) fn refusal(
+    reason: Reason,
+    detail: impl Into<String>,
+    remedy: &str,
+    retry: Retry,
+) -> Refusal {
     Refusal {
         reason,
         detail: detail.into(),
@@ -75,14 +77,14 @@ pub(super) fn too_often() -> No {
 }
 
 /// A request whose evidence has passed, with what is needed to decide on it.
-struct Ready<'a> {
-    request: &'a Request,
-    appraised: &'a Appraised,
+pub(super) struct Ready<'a> {
+    pub request: &'a Request,
+    pub appraised: &'a Appraised,
     /// The TPM has proven that the attestation key lives in it.
-    proven: bool,
+    pub proven: bool,
 }
 
-enum Step {
+pub(super) enum Step {
     Answer(Answer),
     Challenge,
 }
@@ -100,20 +102,13 @@ impl Desk {
         self.close(&case, outcome, started).await
     }
 
-    /// Answers an Activate call.
-    pub async fn activate(
-        self: Arc<Self>,
-        session: Arc<Session>,
-        message: wire::ActivateRequest,
-    ) -> Answer {
-        let started = Instant::now();
-        let mut case = Case::new(session.peer, "activate");
-        let outcome = self.try_activate(&session, &message, &mut case).await;
-        self.close(&case, outcome, started).await
-    }
-
     /// Writes a refusal down, counts and logs the answer. What was granted is written down already.
-    async fn close(&self, case: &Case, outcome: Result<Answer, No>, started: Instant) -> Answer {
+    pub(super) async fn close(
+        &self,
+        case: &Case,
+        outcome: Result<Answer, No>,
+        started: Instant,
+    ) -> Answer {
         let answer = match outcome {
             Ok(answer) => answer,
             Err(No::Busy(refusal)) => Answer::Refuse(refusal),
@@ -163,44 +158,6 @@ impl Desk {
                 self.challenge(session, request, appraised, binder, case)
                     .await
             }
-        }
-    }
-
-    async fn try_activate(
-        self: &Arc<Self>,
-        session: &Session,
-        message: &wire::ActivateRequest,
-        case: &mut Case,
-    ) -> Result<Answer, No> {
-        if !session.count() {
-            return Err(too_often());
-        }
-        let failed = |detail: &str| {
-            let remedy = "ask for the key again and answer its challenge";
-            refusal(Reason::ChallengeFailed, detail, remedy, Retry::After(1))
-        };
-        let challenged = session
-            .take_challenge()
-            .ok_or_else(|| failed("no challenge is open on this connection"))?;
-        case.asked(&challenged.request);
-        case.appraised(&challenged.appraised);
-        let binder = dawnkey_attest::evidence::Binder(challenged.binder.0);
-        let expected = Zeroizing::new(enrolment::proof(challenged.secret.as_slice(), &binder));
-        let right_id = message.challenge_id == challenged.id.as_bytes();
-        let right_proof: bool = expected.as_slice().ct_eq(message.proof.as_slice()).into();
-        if !(right_id && right_proof) {
-            let detail =
-                "the proof is wrong: the attestation key does not live in the endorsed TPM";
-            return Err(failed(detail).into());
-        }
-        let ready = Ready {
-            request: &challenged.request,
-            appraised: &challenged.appraised,
-            proven: true,
-        };
-        match self.verdict(session, &ready, case).await? {
-            Step::Answer(answer) => Ok(answer),
-            Step::Challenge => Err(failed("the challenge led to another one").into()),
         }
     }
 
@@ -259,7 +216,7 @@ impl Desk {
     }
 
     /// Decides and, if it is a yes, changes the record, writes it down and seals the key.
-    async fn verdict(
+    pub(super) async fn verdict(
         self: &Arc<Self>,
         session: &Session,
         ready: &Ready<'_>,
@@ -389,62 +346,5 @@ impl Desk {
             Err(CommitError::Store(e)) => Err(store_refusal(&e).into()),
             Err(CommitError::Audit(e)) => Err(No::Busy(audit_refusal(&e))),
         }
-    }
-
-    async fn enrol(&self, ready: &Ready<'_>, identity: &Identity, case: &Case) -> Result<(), No> {
-        let Identity::Claimed(instance, endorsement) = identity else {
-            return Ok(());
-        };
-        let claims = ready.appraised.claims();
-        let enrolled = InstanceRecord {
-            instance: *instance,
-            key_name: claims.attestation_key_name.clone(),
-            kind: claims.kind.clone(),
-            endorsement: message::printable(&endorsement.subject),
-            enrolled: self.now(),
-        };
-        let entry = case
-            .entry("enrol")
-            .with("endorsement", enrolled.endorsement.clone());
-        // Written down first: an enrolment that is not in the log must not exist.
-        self.audit
-            .append(entry)
-            .await
-            .map_err(|e| No::Busy(audit_refusal(&e)))?;
-        match self.records.enrol(&enrolled).await {
-            Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
-            Err(other) => Err(store_refusal(&other).into()),
-        }
-    }
-
-    async fn challenge(
-        &self,
-        session: &Session,
-        request: Request,
-        appraised: Appraised,
-        binder: Binder,
-        case: &Case,
-    ) -> Result<Answer, No> {
-        let mut secret = Zeroizing::new([0; 32]);
-        random(secret.as_mut_slice())?;
-        let credential = appraised.challenge(&secret)?;
-        let id = random_uuid()?;
-        self.audit
-            .append(case.entry("challenge"))
-            .await
-            .map_err(|e| No::Busy(audit_refusal(&e)))?;
-        session.challenge(Challenged {
-            id,
-            secret,
-            made: Instant::now(),
-            binder,
-            request,
-            appraised,
-        });
-        Ok(Answer::Challenge(message::Challenge {
-            id,
-            id_object: credential.id_object,
-            encrypted_secret: credential.encrypted_secret,
-        }))
     }
 }

@@ -1,0 +1,117 @@
+//! What a configuration file may and may not say.
+
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+const FILE: &str = r#"
+service_id = "a0000000-0000-4000-8000-000000000001"
+[listen]
+unlock = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+metrics = "127.0.0.1:0"
+[tls]
+certificate = "server.pem"
+key = "server.key"
+admin_ca = "admin-ca.pem"
+[store]
+path = "dawnkey.redb"
+[kek.cluster]
+salt = "0000000000000000000000000000000000000000000000000000000000000000"
+master_secret = "fd"
+[policy]
+file = "policy.toml"
+[audit]
+file = "/var/log/audit.log"
+[limits]
+lease_seconds = 60
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/etc/dawnkey/keyservice.toml"), text)
+}
+
+fn bad_value(at: &str, with: &str) -> &'static str {
+    match parse(&FILE.replacen(at, with, 1)) {
+        Err(ConfigError::Value { key, .. }) => key,
+        _ => "accepted or another error",
+    }
+}
+
+#[test]
+fn paths_are_relative_to_the_file_and_limits_have_defaults() {
+    let config = parse(FILE).unwrap();
+    assert_eq!(config.policy, Path::new("/etc/dawnkey/policy.toml"));
+    assert_eq!(config.audit, Path::new("/var/log/audit.log"));
+    assert_eq!(config.limits.lease_seconds, 60);
+    assert_eq!(config.limits.queue, Limits::default().queue);
+}
+
+#[test]
+fn refuses_unknown_fields_everywhere() {
+    for section in [
+        "[listen]",
+        "[tls]",
+        "[store]",
+        "[kek.cluster]",
+        "[policy]",
+        "[audit]",
+        "[limits]",
+    ] {
+        let bent = FILE.replacen(section, &format!("{section}\nsurprise = 1"), 1);
+        assert!(
+            matches!(parse(&bent), Err(ConfigError::Syntax { .. })),
+            "{section}"
+        );
+    }
+    let bent = format!("surprise = 1\n{FILE}");
+    assert!(matches!(parse(&bent), Err(ConfigError::Syntax { .. })));
+}
+
+#[test]
+fn refuses_missing_fields_and_names_them() {
+    for line in FILE
+        .lines()
+        .filter(|l| l.contains('=') && !l.contains("lease"))
+    {
+        let key = line.split(' ').next().unwrap();
+        let text = FILE.replacen(line, "", 1);
+        match parse(&text) {
+            Err(ConfigError::Syntax { problem, .. }) => assert!(problem.contains(key)),
+            other => assert!(other.is_err(), "{key}"),
+        }
+    }
+}
+
+#[test]
+fn refuses_values_that_cannot_be() {
+    assert_eq!(
+        bad_value(
+            "a0000000-0000-4000-8000-000000000001",
+            &Uuid::nil().to_string()
+        ),
+        "service_id"
+    );
+    assert_eq!(
+        bad_value("metrics = \"127.0.0.1:0\"", "metrics = \"0.0.0.0:1\""),
+        "listen.metrics"
+    );
+    assert_eq!(bad_value("salt = \"00", "salt = \""), "kek.cluster.salt");
+    assert_eq!(
+        bad_value("lease_seconds = 60", "lease_seconds = 0"),
+        "limits.lease_seconds"
+    );
+    for master in ["hunter2", "credential:", "credential:../x", "file:x"] {
+        let with = format!("master_secret = \"{master}\"");
+        assert_eq!(
+            bad_value("master_secret = \"fd\"", &with),
+            "kek.cluster.master_secret"
+        );
+    }
+}
+
+#[test]
+fn reads_a_systemd_credential_by_name() {
+    let text = FILE.replacen("\"fd\"", "\"credential:master\"", 1);
+    let source = parse(&text).unwrap().kek.master_secret;
+    assert_eq!(source, MasterSource::Credential("master".into()));
+}
