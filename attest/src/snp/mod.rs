@@ -30,8 +30,12 @@ pub mod crl;
 mod der;
 #[cfg(feature = "verify")]
 pub mod error;
+#[cfg(all(feature = "verify", any(test, feature = "fake")))]
+pub mod fake;
 #[cfg(feature = "verify")]
 pub mod policy;
+#[cfg(feature = "verify")]
+mod policy_error;
 #[cfg(feature = "verify")]
 mod pss;
 #[cfg(feature = "verify")]
