@@ -1,11 +1,13 @@
 //! The release binaries.
 
+use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use dawnkey_qemu_tests::command;
 use dawnkey_qemu_tests::operator::Binaries;
 
-use crate::error::XtaskError;
+use crate::error::{XtaskError, io};
 use crate::workspace::Workspace;
 
 /// Package and binary of each program.
@@ -15,28 +17,68 @@ pub const PROGRAMS: &[(&str, &str)] = &[
     ("dawnkey-cli", "dawnkey"),
 ];
 
+/// How the programs are compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// As they ship.
+    Release,
+    /// Quicker to build, larger and slower: for work on the harness.
+    Dev,
+}
+
 /// Builds all three. One cargo call each: together, cargo would give every program the union of the
 /// features, and the agent would carry the verifier.
 ///
 /// # Errors
 /// [`XtaskError::Vm`] with the compiler's words.
-pub fn release(workspace: &Workspace) -> Result<Binaries, XtaskError> {
+pub fn programs(workspace: &Workspace, profile: Profile) -> Result<Binaries, XtaskError> {
+    let name = match profile {
+        Profile::Release => "release",
+        Profile::Dev => "dev",
+    };
     for (package, _) in PROGRAMS {
-        command::run(workspace.cargo().args([
+        let mut cargo = workspace.cargo();
+        cargo.args([
             "build",
-            "--release",
             "--locked",
             "--quiet",
+            "--profile",
+            name,
             "-p",
             package,
-        ]))?;
+        ]);
+        command::run(&mut cargo)?;
     }
-    let path = |name: &str| workspace.target.join("release").join(name);
+    let dir = match profile {
+        Profile::Release => workspace.target.join("release"),
+        Profile::Dev => stripped(workspace)?,
+    };
+    let path = |name: &str| dir.join(name);
     Ok(Binaries {
         agent: path("dawnkey-agent"),
         keyservice: path("dawnkey-keyservice"),
         dawnkey: path("dawnkey"),
     })
+}
+
+/// Copies without debug information: an initramfs with it would not fit the guest's memory.
+fn stripped(workspace: &Workspace) -> Result<PathBuf, XtaskError> {
+    let dir = workspace.scratch("dev");
+    fs::create_dir_all(&dir).map_err(io(format!("create {}", dir.display())))?;
+    for (_, binary) in PROGRAMS {
+        let mut strip = Command::new("strip");
+        strip.arg("-o").arg(dir.join(binary));
+        command::run(strip.arg(workspace.target.join("debug").join(binary)))?;
+    }
+    Ok(dir)
+}
+
+/// Builds them as they ship.
+///
+/// # Errors
+/// As [`programs`].
+pub fn release(workspace: &Workspace) -> Result<Binaries, XtaskError> {
+    programs(workspace, Profile::Release)
 }
 
 /// The release binaries that exist already.

@@ -19,12 +19,13 @@ use dawnkey_qemu_tests::machine::{Boot, Machine};
 use dawnkey_qemu_tests::operator::{Binaries, Operator, Service, VOLUME};
 use dawnkey_qemu_tests::swtpm::{Tpm, TpmMaker};
 
+use crate::build::{self, Profile};
+use crate::deps;
 use crate::error::{XtaskError, io};
 use crate::lab::{self, STATE_VOLUME};
 use crate::packages::{self, GuestPackages};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
-use crate::{build, deps};
 
 /// The kernel argument that the third boot adds.
 const CHANGE: &str = "rd.debug=1";
@@ -51,9 +52,13 @@ struct Stage {
 ///
 /// # Errors
 /// [`XtaskError::Demo`] when a boot does not show what it must.
-pub fn run(workspace: &Workspace, progress: &Progress) -> Result<(), XtaskError> {
+pub fn run(workspace: &Workspace, dev: bool, progress: &Progress) -> Result<(), XtaskError> {
     deps::install(deps::Purpose::Machine, progress)?;
-    let binaries = progress.step("build release binaries", || build::release(workspace))?;
+    let (profile, what) = match dev {
+        false => (Profile::Release, "build release binaries"),
+        true => (Profile::Dev, "build unoptimised binaries"),
+    };
+    let binaries = progress.step(what, || build::programs(workspace, profile))?;
     let packages = progress.step("fetch guest packages", packages::guest)?;
     let start = Instant::now();
     let stage = progress.step(

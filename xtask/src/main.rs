@@ -34,7 +34,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Boots a measured machine three times: provisioned, unlocked, refused
-    Demo,
+    Demo {
+        /// Use unoptimised programs: quicker to build, for work on the demo itself
+        #[arg(long)]
+        dev: bool,
+    },
     /// Runs every check and test of the project
     Test(test::Options),
     /// Checks the rules of the source tree: layering, sizes, unsafe, fakes, reasons
@@ -79,7 +83,7 @@ fn main() -> ExitCode {
 fn run(task: &Task, progress: &Progress) -> Result<(), XtaskError> {
     let workspace = Workspace::find()?;
     match task {
-        Task::Demo => demo::run(&workspace, progress),
+        Task::Demo { dev } => demo::run(&workspace, *dev, progress),
         Task::Test(options) => test::run(&workspace, options, progress),
         Task::Tidy => progress.step("tidy", || tidy::run(&workspace)).map(|_| ()),
         Task::Image {

@@ -12,6 +12,7 @@ use crate::error::XtaskError;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
 use count::Count;
+use steps::Run;
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -19,6 +20,9 @@ pub struct Options {
     /// Leave out the tests that boot machines
     #[arg(long)]
     no_vm: bool,
+    /// Boot machines with unoptimised programs: quicker to build, for work on the tests
+    #[arg(long)]
+    dev: bool,
     /// Run this step only
     #[arg(long, value_name = "STEP", value_parser = steps::names())]
     only: Option<String>,
@@ -34,16 +38,22 @@ pub fn run(
     progress: &Progress,
 ) -> Result<(), XtaskError> {
     let continuous = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    if continuous && (options.no_vm || options.only.is_some()) {
+    if continuous && (options.no_vm || options.dev || options.only.is_some()) {
         return Err(XtaskError::Usage(
-            "CI runs all steps: neither --no-vm nor --only is allowed there".to_owned(),
+            "CI runs all steps: --no-vm, --dev and --only are not allowed there".to_owned(),
         ));
     }
     deps::install(deps::Purpose::Test, progress)?;
     let start = Instant::now();
     let mut count = Count::default();
     for step in steps::ALL.iter().filter(|step| wanted(step, options)) {
-        let result = progress.step(step.name, || (step.run)(workspace, progress));
+        let result = progress.step(step.name, || {
+            (step.run)(&Run {
+                workspace,
+                progress,
+                dev: options.dev,
+            })
+        });
         match result {
             Ok(passed) => count.add(passed),
             Err(error) => {

@@ -8,17 +8,28 @@ use clap::builder::PossibleValuesParser;
 use dawnkey_qemu_tests::{command, lab as vm_lab};
 
 use super::count::{Count, cargo_test};
+use crate::build::{self, Profile};
 use crate::error::{XtaskError, io};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
-use crate::{build, fuzz, lab, tidy};
+use crate::{fuzz, lab, tidy};
 
 /// One step.
 pub struct Step {
     /// Its name, for `--only`.
     pub name: &'static str,
     /// What it does; gives what it proved.
-    pub run: fn(&Workspace, &Progress) -> Result<Count, XtaskError>,
+    pub run: fn(&Run<'_>) -> Result<Count, XtaskError>,
+}
+
+/// What steps work with.
+pub struct Run<'a> {
+    /// Where things lie.
+    pub workspace: &'a Workspace,
+    /// What watches.
+    pub progress: &'a Progress,
+    /// Whether machines boot with unoptimised programs.
+    pub dev: bool,
 }
 
 /// All steps.
@@ -69,17 +80,17 @@ pub fn names() -> PossibleValuesParser {
     PossibleValuesParser::new(ALL.iter().map(|step| step.name))
 }
 
-fn fmt(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
+fn fmt(run: &Run<'_>) -> Result<Count, XtaskError> {
     logged(
-        workspace,
+        run.workspace,
         "fmt",
-        workspace.cargo().args(["fmt", "--all", "--check"]),
+        run.workspace.cargo().args(["fmt", "--all", "--check"]),
     )?;
     Ok(Count::one())
 }
 
-fn clippy(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
-    let mut cargo = workspace.cargo();
+fn clippy(run: &Run<'_>) -> Result<Count, XtaskError> {
+    let mut cargo = run.workspace.cargo();
     cargo.args([
         "clippy",
         "--workspace",
@@ -90,15 +101,15 @@ fn clippy(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
         "-D",
         "warnings",
     ]);
-    logged(workspace, "clippy", &mut cargo)?;
+    logged(run.workspace, "clippy", &mut cargo)?;
     Ok(Count::one())
 }
 
-fn deny(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
+fn deny(run: &Run<'_>) -> Result<Count, XtaskError> {
     logged(
-        workspace,
+        run.workspace,
         "deny",
-        workspace.cargo().args([
+        run.workspace.cargo().args([
             "deny",
             "--all-features",
             "check",
@@ -110,8 +121,8 @@ fn deny(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
     Ok(Count::one())
 }
 
-fn doc(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
-    let mut cargo = workspace.cargo();
+fn doc(run: &Run<'_>) -> Result<Count, XtaskError> {
+    let mut cargo = run.workspace.cargo();
     cargo
         .args([
             "doc",
@@ -121,13 +132,13 @@ fn doc(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
             "--locked",
         ])
         .env("RUSTDOCFLAGS", "-D warnings");
-    logged(workspace, "doc", &mut cargo)?;
+    logged(run.workspace, "doc", &mut cargo)?;
     Ok(Count::one())
 }
 
 /// Everything that needs no machine. The harness crate is tested without its feature `vm`.
-fn unit(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
-    let mut cargo = workspace.cargo();
+fn unit(run: &Run<'_>) -> Result<Count, XtaskError> {
+    let mut cargo = run.workspace.cargo();
     cargo.args([
         "test",
         "--workspace",
@@ -136,40 +147,49 @@ fn unit(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
         "--all-features",
         "--locked",
     ]);
-    let mut count = cargo_test(&logged(workspace, "unit", &mut cargo)?)?;
-    let mut cargo = workspace.cargo();
+    let mut count = cargo_test(&logged(run.workspace, "unit", &mut cargo)?)?;
+    let mut cargo = run.workspace.cargo();
     cargo.args(["test", "-p", "dawnkey-qemu-tests", "--locked"]);
-    count.add(cargo_test(&logged(workspace, "unit-harness", &mut cargo)?)?);
+    count.add(cargo_test(&logged(
+        run.workspace,
+        "unit-harness",
+        &mut cargo,
+    )?)?);
     Ok(count)
 }
 
-fn release(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
-    build::release(workspace)?;
+fn release(run: &Run<'_>) -> Result<Count, XtaskError> {
+    build::release(run.workspace)?;
     Ok(Count::one())
 }
 
 /// After the release build, so that the binaries are looked into.
-fn tidy(workspace: &Workspace, _: &Progress) -> Result<Count, XtaskError> {
+fn tidy(run: &Run<'_>) -> Result<Count, XtaskError> {
     Ok(Count {
-        passed: tidy::run(workspace)?,
+        passed: tidy::run(run.workspace)?,
         failed: 0,
     })
 }
 
-fn fuzz(workspace: &Workspace, progress: &Progress) -> Result<Count, XtaskError> {
+fn fuzz(run: &Run<'_>) -> Result<Count, XtaskError> {
     Ok(Count {
-        passed: fuzz::run(workspace, FUZZ_SECONDS, progress)?,
+        passed: fuzz::run(run.workspace, FUZZ_SECONDS, run.progress)?,
         failed: 0,
     })
 }
 
 /// Boots machines. Each test's time is printed; libtest shows it behind an unstable flag only.
-fn vm(workspace: &Workspace, progress: &Progress) -> Result<Count, XtaskError> {
-    let binaries = build::release(workspace)?;
-    let dir = progress.step("images for the VM tests", || {
-        lab::prepare(workspace, &binaries)
+fn vm(run: &Run<'_>) -> Result<Count, XtaskError> {
+    let profile = if run.dev {
+        Profile::Dev
+    } else {
+        Profile::Release
+    };
+    let binaries = build::programs(run.workspace, profile)?;
+    let dir = run.progress.step("images for the VM tests", || {
+        lab::prepare(run.workspace, &binaries)
     })?;
-    let mut cargo = workspace.cargo();
+    let mut cargo = run.workspace.cargo();
     cargo.args(["test", "-p", "dawnkey-qemu-tests", "--features", "vm"]);
     cargo.args(["--test", "*", "--locked", "--no-fail-fast"]);
     // For the test programs alone: in cargo's own environment it would rebuild everything.
@@ -179,12 +199,12 @@ fn vm(workspace: &Workspace, progress: &Progress) -> Result<Count, XtaskError> {
     ]);
     cargo.args(["--", "-Z", "unstable-options", "--report-time"]);
     cargo.env(vm_lab::VARIABLE, dir);
-    let output = logged(workspace, "vm", &mut cargo)?;
+    let output = logged(run.workspace, "vm", &mut cargo)?;
     for line in output
         .lines()
         .filter(|line| line.starts_with("test ") && line.contains(" ... "))
     {
-        progress.say(&format!("        {line}"));
+        run.progress.say(&format!("        {line}"));
     }
     cargo_test(&output)
 }

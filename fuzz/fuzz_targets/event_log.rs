@@ -1,0 +1,19 @@
+//! An event log as a host hands it over: parsed within limits, then replayed.
+#![no_main]
+
+use dawnkey_attest::eventlog::{EventLog, Limits, describe::describe, replay::replay};
+use dawnkey_attest::tpm::hash::Hash;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(log) = EventLog::parse(bytes, Limits::default()) else { return };
+    assert!(log.parsed_bytes <= bytes.len());
+    for event in &log.events {
+        let _ = describe(event);
+    }
+    for id in [0x0004, 0x000b, 0x000c, 0x000d] {
+        if let Some(bank) = Hash::from_id(id) {
+            let _ = replay(&log, bank);
+        }
+    }
+});
