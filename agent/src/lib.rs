@@ -1,4 +1,19 @@
 //! One unlock in the initramfs, then exit.
+//!
+//! [`unlock`] is the flow, one type whose states are its steps; [`run`] drives it and is where anything is tried
+//! again. The flow is given three ports and knows nothing behind them: [`service::KeyService`] (beside it
+//! [`client::Client`], the real one), `dawnkey_attest::collect::Attester` and `dawnkey_dm::Mapper`.
+//!
+//! | module | |
+//! |---|---|
+//! | [`config`] | the measured file: pins, budgets, the volume |
+//! | [`connect`], [`one_shot`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
+//! | [`retry`] | budget, deadlines, back-off |
+//! | [`error`] | one error per step, its exit code, whether waiting can mend it |
+//! | [`report`] | the closed list of what may be said, and the only place that prints |
+//!
+//! The crate knows no policy and no reference value: it cannot tell whether its own evidence is good.
+//! `docs/agent.md` is its manual.
 
 pub mod client;
 pub mod config;

@@ -1,0 +1,144 @@
+//! The program itself: its exit codes, what it says where, and that its report is one JSON object.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const CONFIG: &str = r#"
+node_name = "node-1"
+[service]
+endpoints = ["127.0.0.1:1"]
+name = "keyservice.test"
+spki_sha256 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+[tpm]
+tcti = "device:/dev/no-such-tpm"
+[volume]
+id = "5b1d1f0e-33b6-4d6e-8f2a-5d1c0a8f7e21"
+name = "state"
+"#;
+
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new(config: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("agent.toml"), config).unwrap();
+        Self(dir)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.path().join("agent.toml")
+    }
+}
+
+fn agent(config: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dawnkey-agent"))
+        .arg("--config")
+        .arg(config)
+        .args(arguments)
+        .env("TSS2_LOG", "all+none")
+        .output()
+        .unwrap()
+}
+
+/// Whether this user's processes may lock all their memory; where not, nothing but the refusal can be seen.
+fn may_lock_memory() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// The exit code where memory can be locked, else that of a process that could not be protected.
+fn expected(code: i32) -> Option<i32> {
+    Some(if may_lock_memory() { code } else { 70 })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn check_says_that_a_good_configuration_is_good() {
+    let scratch = Scratch::new(CONFIG);
+    let output = agent(&scratch.config(), &["check"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).ends_with("agent.toml: good\n"));
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn bad_configuration_has_exit_code_2_and_names_file_and_key() {
+    let scratch = Scratch::new(&CONFIG.replace("node_name", "node_nmae"));
+    for command in ["check", "unlock"] {
+        if command == "unlock" && !may_lock_memory() {
+            continue;
+        }
+        let output = agent(&scratch.config(), &[command, "--json"]);
+        assert_eq!(output.status.code(), Some(2));
+        let line = text(&output.stderr);
+        assert!(line.starts_with("dawnkey-agent: failed step=config exit=2 problem="));
+        assert!(line.contains("agent.toml") && line.contains("`node_name`"));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["outcome"], "failed");
+        assert_eq!(report["error"]["exit_code"], 2);
+        assert_eq!(report.get("volume"), None);
+    }
+}
+
+#[test]
+fn absent_tpm_has_exit_code_10_and_one_line_per_event() {
+    let scratch = Scratch::new(CONFIG);
+    let output = agent(&scratch.config(), &["--json"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), expected(10), "{said}");
+    if !may_lock_memory() {
+        assert!(said.starts_with("dawnkey-agent: failed step=harden exit=70"));
+        return;
+    }
+    let names: Vec<_> = said
+        .lines()
+        .map(|line| line.strip_prefix("dawnkey-agent: ").unwrap())
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(names, ["started", "failed"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["volume"], "5b1d1f0e-33b6-4d6e-8f2a-5d1c0a8f7e21");
+    assert_eq!(report["error"]["step"], "tpm");
+}
+
+#[test]
+fn says_when_the_tss_libraries_may_write_to_the_console() {
+    let scratch = Scratch::new(CONFIG);
+    let output = Command::new(env!("CARGO_BIN_EXE_dawnkey-agent"))
+        .arg("--config")
+        .arg(scratch.config())
+        .env_remove("TSS2_LOG")
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("dawnkey-agent: tss-may-log remedy="),
+        "{said}"
+    );
+}
+
+#[test]
+fn wrong_command_line_has_exit_code_2_and_help_lists_every_exit_code() {
+    let scratch = Scratch::new(CONFIG);
+    let output = agent(&scratch.config(), &["--no-such-option"]);
+    assert_eq!(output.status.code(), Some(2));
+    let help = text(&agent(&scratch.config(), &["--help"]).stdout);
+    for code in [
+        "0", "2", "10", "20", "21", "22", "30", "31", "40", "41", "70",
+    ] {
+        let listed = help
+            .lines()
+            .any(|l| l.trim_start().starts_with(&format!("{code}  ")));
+        assert!(listed, "{code} is not in the help");
+    }
+}

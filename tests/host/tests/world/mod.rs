@@ -1,0 +1,167 @@
+//! One key service, its operator, and nodes with software TPMs and disk files.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+pub mod node;
+pub mod operator;
+pub mod pki;
+pub mod relay;
+
+use dawnkey_agent::config::{Endpoint, Pace, ServiceConfig};
+use dawnkey_attest::fake::SwtpmCa;
+use dawnkey_keyservice::config::{Config, Start};
+use dawnkey_keyservice::server::{Running, Service};
+use dawnkey_proto::tls::Pin;
+use dawnkey_secret::MasterSecret;
+use pki::Pki;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The volume of all tests.
+pub const VOLUME: Uuid = Uuid::from_u128(0x5b1d_1f0e_33b6_4d6e_8f2a_5d1c_0a8f_7e21);
+
+/// A key service with its files.
+pub struct World {
+    pub pki: Pki,
+    pub tpm_ca: SwtpmCa,
+    running: Option<Running>,
+    address: SocketAddr,
+    admin: SocketAddr,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    /// Starts a service whose policy accepts the image with these PCRs and TPMs of a new CA, and makes a volume.
+    pub async fn new(image: &BTreeMap<u8, Vec<u8>>) -> Self {
+        let world = Self::without_volume(image).await;
+        world.create_volume(VOLUME).await;
+        world
+    }
+
+    pub async fn without_volume(image: &BTreeMap<u8, Vec<u8>>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::new();
+        pki.write(dir.path());
+        let tpm_ca = SwtpmCa::new();
+        // The CA is made with its first TPM.
+        drop(dawnkey_attest::fake::Swtpm::start(&tpm_ca, node::KIND));
+        let roots = [tpm_ca.root_pem(), tpm_ca.issuer_pem()].concat();
+        std::fs::write(dir.path().join("ek-ca.pem"), roots).unwrap();
+        std::fs::write(dir.path().join("policy.toml"), policy(image)).unwrap();
+        let config = Config::parse(&dir.path().join("keyservice.toml"), CONFIG).unwrap();
+        let master_secret = MasterSecret::take(&mut [0x77; 32]).unwrap();
+        let start = Start {
+            config,
+            master_secret,
+        };
+        let running = Service::start(start).await.unwrap();
+        Self {
+            pki,
+            tpm_ca,
+            address: running.addresses.unlock,
+            admin: running.addresses.admin,
+            running: Some(running),
+            dir,
+        }
+    }
+
+    /// Where nodes find the service.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops the service.
+    pub async fn stop(&mut self) {
+        assert!(self.running.take().unwrap().shutdown().await);
+    }
+
+    /// A node's configuration of the service, at `address`.
+    pub fn service_at(&self, address: SocketAddr) -> ServiceConfig {
+        ServiceConfig {
+            endpoints: vec![Endpoint {
+                host: address.ip().to_string(),
+                port: address.port(),
+            }],
+            name: pki::NAME.try_into().unwrap(),
+            pin: Pin::Ca(vec![self.pki.ca()]),
+            pace: Pace {
+                budget: Duration::from_secs(30),
+                attempt: Duration::from_secs(20),
+            },
+        }
+    }
+
+    /// The store's file.
+    pub fn store(&self) -> Vec<u8> {
+        std::fs::read(self.file("dawnkey.redb")).unwrap()
+    }
+
+    /// The audit log's file.
+    pub fn audit_log(&self) -> PathBuf {
+        self.file("audit.log")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+const CONFIG: &str = r#"
+service_id = "a0000000-0000-4000-8000-000000000001"
+[listen]
+unlock = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+metrics = "127.0.0.1:0"
+[tls]
+certificate = "server.pem"
+key = "server.key"
+admin_ca = "ca.pem"
+[store]
+path = "dawnkey.redb"
+[kek.cluster]
+salt = "1111111111111111111111111111111111111111111111111111111111111111"
+master_secret = "fd"
+[policy]
+file = "policy.toml"
+[audit]
+file = "audit.log"
+"#;
+
+fn policy(image: &BTreeMap<u8, Vec<u8>>) -> String {
+    let zero = vec![0; 32];
+    let pcr = |pcr: u8| hex::encode(image.get(&pcr).unwrap_or(&zero));
+    format!(
+        r#"
+version = 1
+[roots]
+tpm_ek = ["ek-ca.pem"]
+[[image]]
+name = "node-2026-11"
+[image.pcrs.sha256]
+4 = "{}"
+11 = "{}"
+12 = "{}"
+[volume-policy.state]
+trust_class = "hypervisor"
+images = ["node-2026-11"]
+pcrs_pre_cap = [15]
+enrol = "endorsed"
+rollback = "refuse"
+"#,
+        pcr(4),
+        pcr(11),
+        pcr(12)
+    )
+}

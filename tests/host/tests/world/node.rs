@@ -1,0 +1,194 @@
+//! A node: a software TPM, an event log that fits its PCRs, and a disk file.
+
+use super::{VOLUME, World};
+use dawnkey_agent::client::Client;
+use dawnkey_agent::config::ServiceConfig;
+use dawnkey_agent::error::{AskError, UnlockError};
+use dawnkey_agent::report::Event;
+use dawnkey_agent::run::{Job, Ports, run};
+use dawnkey_agent::unlock::Done;
+use dawnkey_attest::collect::vtpm::{Vtpm, VtpmConfig};
+use dawnkey_attest::fake::{EkKind, LogBuilder, Swtpm, SwtpmCa};
+use dawnkey_attest::tpm::hash::Hash;
+use dawnkey_dm::fake::FakeMapper;
+use dawnkey_dm::{Integrity, MappedName, Wanted};
+use dawnkey_proto::message::Refusal;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+use tss_esapi::handles::PcrHandle;
+use tss_esapi::interface_types::algorithm::HashingAlgorithm;
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::{Digest, DigestValues};
+use tss_esapi::{Context, TctiNameConf};
+use uuid::Uuid;
+
+/// Endorsement keys of all tests.
+pub const KIND: EkKind = EkKind::Rsa;
+/// `EV_IPL`, with which systemd-stub measures sections.
+const EV_IPL: u32 = 0x0d;
+
+/// PCRs after an image with this kernel command line has booted.
+pub fn image(command_line: &str) -> BTreeMap<u8, Vec<u8>> {
+    log(command_line).pcrs().clone()
+}
+
+fn log(command_line: &str) -> LogBuilder {
+    LogBuilder::new(&[Hash::Sha256])
+        .event(4, EV_IPL, b"stub")
+        .event(11, EV_IPL, command_line.as_bytes())
+}
+
+pub struct Node {
+    tpm: Swtpm,
+    pub disk: PathBuf,
+    dir: tempfile::TempDir,
+    /// Events of the last run.
+    pub events: Vec<Event>,
+}
+
+impl Node {
+    /// A node with a blank disk and a TPM of `ca`, booted from the good image.
+    pub fn new(ca: &SwtpmCa) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        let file = std::fs::File::create(&disk).unwrap();
+        file.set_len(64 << 20).unwrap();
+        let mut node = Self {
+            tpm: Swtpm::start(ca, KIND),
+            disk,
+            dir,
+            events: Vec::new(),
+        };
+        node.boot("quiet");
+        node
+    }
+
+    /// Turns the machine off and on and measures an image with this command line.
+    pub fn boot(&mut self, command_line: &str) {
+        self.tpm.reboot();
+        let log = log(command_line);
+        let tcti = TctiNameConf::from_str(&self.tpm.tcti()).unwrap();
+        let mut context = Context::new(tcti).unwrap();
+        for (pcr, data) in [
+            (PcrHandle::Pcr4, b"stub".as_slice()),
+            (PcrHandle::Pcr11, command_line.as_bytes()),
+        ] {
+            let mut values = DigestValues::new();
+            let digest = Digest::try_from(Hash::Sha256.digest(&[data])).unwrap();
+            values.set(HashingAlgorithm::Sha256, digest);
+            let extend = |context: &mut Context| context.pcr_extend(pcr, values);
+            context
+                .execute_with_session(Some(AuthSession::Password), extend)
+                .unwrap();
+        }
+        std::fs::write(self.log(), log.build()).unwrap();
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    /// The disk's first 17 MiB: both headers and what follows.
+    pub fn disk_bytes(&self) -> Vec<u8> {
+        let mut bytes = std::fs::read(&self.disk).unwrap();
+        bytes.truncate(17 << 20);
+        bytes
+    }
+
+    /// Puts bytes at the disk's begin.
+    pub fn write_disk(&self, bytes: &[u8]) {
+        use std::os::unix::fs::FileExt;
+        let file = std::fs::File::options().write(true).open(&self.disk);
+        file.unwrap().write_all_at(bytes, 0).unwrap();
+    }
+
+    pub fn attester(&self) -> Vtpm {
+        Vtpm::open(VtpmConfig {
+            tcti: self.tpm.tcti(),
+            bank: Hash::Sha256,
+            event_log: self.log(),
+        })
+        .unwrap()
+    }
+
+    pub fn mapper(&self) -> FakeMapper {
+        FakeMapper::new(vec![self.disk.clone()])
+    }
+
+    pub fn wanted(&self, volume: Uuid) -> Wanted {
+        Wanted {
+            volume,
+            name: MappedName::new("state").unwrap(),
+            device: Some(self.disk.clone()),
+            integrity: Integrity::HmacSha256,
+            filesystem: None,
+        }
+    }
+
+    /// Runs the agent against the service.
+    pub async fn unlock(&mut self, world: &World) -> Result<Done, UnlockError> {
+        self.unlock_at(&world.service_at(world.address()), VOLUME)
+            .await
+    }
+
+    /// Runs the agent against a service somewhere.
+    pub async fn unlock_at(
+        &mut self,
+        service: &ServiceConfig,
+        volume: Uuid,
+    ) -> Result<Done, UnlockError> {
+        let mut events = Vec::new();
+        let mut mapper = self.mapper();
+        let wanted = self.wanted(volume);
+        let ended = run(
+            &Job {
+                wanted: &wanted,
+                node_name: "node-1",
+                pace: service.pace,
+            },
+            &mut Ports {
+                service: &mut Client::new(service).unwrap(),
+                attester: &mut self.attester(),
+                mapper: &mut mapper,
+                jitter: &mut || 0,
+                report: &mut |event: &Event| events.push(event.clone()),
+            },
+        )
+        .await;
+        self.events = events;
+        assert_eq!(mapper.mapped().count(), usize::from(ended.is_ok()));
+        ended
+    }
+
+    /// Runs the agent, which must be refused, and nothing may change on the disk or in the store.
+    pub async fn refused(&mut self, world: &World) -> Refusal {
+        let service = world.service_at(world.address());
+        self.refused_at(world, &service, VOLUME).await
+    }
+
+    pub async fn refused_at(
+        &mut self,
+        world: &World,
+        service: &ServiceConfig,
+        volume: Uuid,
+    ) -> Refusal {
+        let (disk, store) = (self.disk_bytes(), world.store());
+        let ended = self.unlock_at(service, volume).await;
+        assert!(self.disk_bytes() == disk, "the disk has changed");
+        assert!(world.store() == store, "the store has changed");
+        let error = ended.expect_err("the service must refuse");
+        assert_eq!(error.exit_code(), 21, "{error}");
+        match error {
+            UnlockError::Ask { error, .. } => match *error {
+                AskError::Refused(refusal) => refusal,
+                other => panic!("expected a refusal, got {other}"),
+            },
+            other => panic!("expected a refusal, got {other}"),
+        }
+    }
+
+    pub fn was_challenged(&self) -> bool {
+        self.events.contains(&Event::Challenged)
+    }
+}

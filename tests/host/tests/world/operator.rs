@@ -1,0 +1,44 @@
+//! What the operator does, over mutual TLS.
+
+use super::{World, pki::NAME};
+use dawnkey_agent::one_shot::OneShot;
+use dawnkey_proto::tls::{self, Clock, Pin};
+use dawnkey_proto::wire;
+use dawnkey_proto::wire::admin_client::AdminClient;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
+
+impl World {
+    pub async fn create_volume(&self, id: Uuid) {
+        let request = wire::CreateVolumeRequest {
+            volume_id: id.as_bytes().to_vec(),
+            policy: "state".into(),
+            label: "test".into(),
+        };
+        self.admin().await.create_volume(request).await.unwrap();
+    }
+
+    /// The volume as the service knows it.
+    pub async fn volume(&self) -> wire::VolumeRecord {
+        let id = wire::VolumeRef {
+            volume_id: super::VOLUME.as_bytes().to_vec(),
+        };
+        let shown = self.admin().await.show_volume(id).await;
+        shown.unwrap().into_inner()
+    }
+
+    async fn admin(&self) -> AdminClient<Channel> {
+        let pin = Pin::Ca(vec![self.pki.ca()]);
+        let settings = tls::client_config(&pin, Clock::Trusted, Some(self.pki.admin())).unwrap();
+        let tcp = TcpStream::connect(self.admin).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(settings));
+        let stream = connector.connect(NAME.try_into().unwrap(), tcp).await;
+        let channel = Endpoint::from_static("http://admin.test")
+            .connect_with_connector(OneShot::new(stream.unwrap()))
+            .await;
+        AdminClient::new(channel.unwrap())
+    }
+}
