@@ -1,4 +1,4 @@
-//! Every path of the flow, with fakes at its ports and time held still.
+//! Every way to a key and every way not to get one, with fakes at the flow's ports and time held still.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,83 +8,21 @@
 
 mod fakes;
 
-use dawnkey_agent::config::Pace;
 use dawnkey_agent::connect::ConnectError;
-use dawnkey_agent::error::{AskError, ProtocolError, Undone, UnlockError};
-use dawnkey_agent::report::{Event, Stage};
-use dawnkey_agent::run::{Job, Ports, run};
+use dawnkey_agent::error::{AskError, ProtocolError, UnlockError};
+use dawnkey_agent::report::Stage;
 use dawnkey_agent::service::CallError;
-use dawnkey_agent::unlock::{Done, Outcome, close_event};
+use dawnkey_agent::unlock::{Outcome, close_event};
 use dawnkey_proto::binding::{Bound, Exporter, Role, SpkiDigest, binder};
 use dawnkey_proto::message::{Ask, Reason, Retry, SeenHeader};
 use dawnkey_proto::seal::SealError;
-use fakes::disk::{Fails as DiskFails, FakeMapper, Holds};
-use fakes::tpm::{Fails as TpmFails, FakeTpm, PROOF, binder_of};
-use fakes::{Act, FakeService, SERVICE, Seen, TOKEN, VOLUME};
+use fakes::disk::{Fails as DiskFails, Holds};
+use fakes::scene::{HEADER, PACE, Scene};
+use fakes::tpm::{Fails as TpmFails, PROOF, binder_of};
+use fakes::{Act, SERVICE, Seen, TOKEN, VOLUME};
 use std::time::Duration;
-use tokio::time::Instant;
 
-const PACE: Pace = Pace {
-    budget: Duration::from_secs(60),
-    attempt: Duration::from_secs(10),
-};
 const NEVER: Retry = Retry::Never;
-const HEADER: Holds = Holds::Header {
-    epoch: 1,
-    generation: 4,
-};
-
-/// A node with its disk and TPM, and a service with its acts.
-struct Scene {
-    service: FakeService,
-    tpm: FakeTpm,
-    disk: FakeMapper,
-    events: Vec<Event>,
-    spent: Duration,
-}
-
-impl Scene {
-    fn new(holds: Holds, acts: &[Act]) -> Self {
-        Self {
-            service: FakeService::playing(acts),
-            tpm: FakeTpm::that_fails_at(TpmFails::Nothing),
-            disk: FakeMapper::holding(holds),
-            events: Vec::new(),
-            spent: Duration::ZERO,
-        }
-    }
-
-    async fn run(&mut self) -> Result<Done, UnlockError> {
-        let began = Instant::now();
-        let events = &mut self.events;
-        let wanted = self.disk.wanted();
-        let mut ports = Ports {
-            service: &mut self.service,
-            attester: &mut self.tpm,
-            mapper: &mut self.disk,
-            jitter: &mut || u16::MAX,
-            report: &mut |event: &Event| events.push(event.clone()),
-        };
-        let job = Job {
-            wanted: &wanted,
-            node_name: "node-1",
-            pace: PACE,
-        };
-        let ended = run(&job, &mut ports).await;
-        self.spent = began.elapsed();
-        let left = self.disk.fails == DiskFails::Close;
-        assert_eq!(self.disk.is_mapped(), ended.is_ok() || left);
-        ended
-    }
-
-    async fn fails(&mut self) -> UnlockError {
-        self.run().await.expect_err("the flow must fail")
-    }
-
-    fn names(&self) -> Vec<&'static str> {
-        self.events.iter().map(Event::name).collect()
-    }
-}
 
 fn ask_error(error: UnlockError) -> AskError {
     match error {
@@ -390,126 +328,4 @@ async fn names_a_tpm_that_gives_no_evidence_or_no_proof() {
         assert!(matches!(ask_error(error), AskError::Collect(_)));
         assert_eq!(scene.service.left(), 0);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn names_a_volume_that_cannot_be_mapped_and_leaves_the_boot_open() {
-    for (holds, answer) in [
-        (HEADER, Act::Release(1, 5)),
-        (Holds::Nothing, Act::Provision),
-    ] {
-        let mut scene = Scene::new(holds, &[Act::Up, answer]);
-        scene.disk.fails = DiskFails::Map;
-        let error = scene.fails().await;
-        assert_eq!(error.exit_code(), 31);
-        assert!(matches!(
-            (holds, error),
-            (HEADER, UnlockError::Open(_)) | (Holds::Nothing, UnlockError::Format(_))
-        ));
-        assert!(scene.tpm.closed.is_empty());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn closes_the_mapping_when_the_boot_cannot_be_closed() {
-    let mut scene = Scene::new(HEADER, &[Act::Up, Act::Release(1, 5), Act::Confirmed]);
-    scene.tpm.fails = TpmFails::CloseBoot;
-    let error = scene.fails().await;
-    assert_eq!(error.exit_code(), 40);
-    assert!(matches!(
-        error,
-        UnlockError::CloseBoot {
-            mapping: Undone::Closed,
-            ..
-        }
-    ));
-    assert_eq!(scene.service.left(), 1, "nothing is confirmed");
-    assert_eq!(scene.names().last(), Some(&"mapping-closed"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn confirms_over_a_new_connection_when_the_first_is_gone() {
-    let acts = [
-        Act::Up,
-        Act::Release(1, 5),
-        Act::Lost,
-        Act::Down,
-        Act::Up,
-        Act::Confirmed,
-    ];
-    let mut scene = Scene::new(HEADER, &acts);
-    scene.run().await.unwrap();
-    assert_eq!(scene.service.connections(), 3);
-    assert_eq!(
-        scene.tpm.collected.len(),
-        1,
-        "a confirmation needs no evidence"
-    );
-    let book = scene.service.0.borrow();
-    let confirms = book
-        .seen
-        .iter()
-        .filter(|s| matches!(s, Seen::Confirm { token, .. } if *token == TOKEN));
-    assert_eq!(confirms.count(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn waiting_for_the_confirmation_has_a_budget_of_its_own() {
-    let mut acts = [Act::Up, Act::Hang].repeat(5);
-    acts.extend([Act::Up, Act::Release(1, 5)]);
-    acts.extend(
-        [
-            vec![Act::Hang],
-            [Act::Up, Act::Hang].repeat(3),
-            vec![Act::Up, Act::Confirmed],
-        ]
-        .concat(),
-    );
-    let mut scene = Scene::new(HEADER, &acts);
-    scene.run().await.unwrap();
-    assert!(scene.spent > PACE.budget);
-}
-
-#[tokio::test(start_paused = true)]
-async fn closes_the_mapping_when_the_confirmation_is_refused_or_never_comes() {
-    let refused = vec![Act::Refuse(Reason::StaleGeneration, NEVER), Act::Up];
-    for (answers, left) in [(refused, 1), (vec![], 0)] {
-        let acts = [vec![Act::Up, Act::Release(1, 5)], answers].concat();
-        let mut scene = Scene::new(HEADER, &acts);
-        let error = scene.fails().await;
-        assert_eq!(error.exit_code(), 41);
-        assert!(matches!(
-            error,
-            UnlockError::Confirm {
-                mapping: Undone::Closed,
-                ..
-            }
-        ));
-        assert_eq!(scene.service.left(), left);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn says_when_a_mapping_could_not_be_closed() {
-    let mut scene = Scene::new(HEADER, &[Act::Up, Act::Release(1, 5)]);
-    scene.disk.fails = DiskFails::Close;
-    let error = scene.fails().await;
-    assert!(matches!(
-        error,
-        UnlockError::Confirm {
-            mapping: Undone::Left(_),
-            ..
-        }
-    ));
-    assert_eq!(scene.names().last(), Some(&"mapping-left"));
-}
-
-#[test]
-fn close_event_has_the_documented_bytes() {
-    let event = close_event(SERVICE, VOLUME, 0x0102_0304_0506_0708);
-    assert_eq!(event.len(), 19 + 16 + 16 + 8);
-    assert_eq!(&event[..19], b"dawnkey/v1/unlocked");
-    assert_eq!(&event[19..35], SERVICE.as_bytes());
-    assert_eq!(&event[35..51], VOLUME.as_bytes());
-    assert_eq!(event[51..], [1, 2, 3, 4, 5, 6, 7, 8]);
 }

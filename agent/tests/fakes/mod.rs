@@ -8,6 +8,7 @@
 )]
 
 pub mod disk;
+pub mod scene;
 pub mod tpm;
 
 use dawnkey_agent::config::Endpoint;
