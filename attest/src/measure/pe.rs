@@ -99,7 +99,11 @@ impl<'a> Pe<'a> {
             + IMAGE_DIRECTORY_ENTRY_SECURITY * size_of::<object::pe::ImageDataDirectory>();
         let headers = usize_of(self.file.nt_headers().optional_header().size_of_headers());
         let has_entry = self.file.data_directories().len() > IMAGE_DIRECTORY_ENTRY_SECURITY;
-        let certificates = self.certificate_table_size();
+        let certificates = if has_entry {
+            self.certificate_table_size(directory)?
+        } else {
+            0
+        };
         let mut parts: Vec<&[u8]> = vec![self.range(0, checksum)?];
         if has_entry {
             parts.push(self.range(checksum + 4, directory)?);
@@ -147,12 +151,12 @@ impl<'a> Pe<'a> {
             - size_of::<object::pe::ImageOptionalHeader64>())
     }
 
-    fn certificate_table_size(&self) -> usize {
-        let entry = self
-            .file
-            .data_directories()
-            .get(IMAGE_DIRECTORY_ENTRY_SECURITY);
-        entry.map_or(0, |entry| usize_of(entry.size.get(LE)))
+    /// Size in the certificate table's directory entry, whatever its address says: firmware looks at nothing else.
+    fn certificate_table_size(&self, entry: usize) -> Result<usize, MeasureError> {
+        let size = self.range(entry + 4, entry + 8)?.try_into();
+        let size = size.map(u32::from_le_bytes);
+        size.map(usize_of)
+            .map_err(|_| self.malformed("it ends in the data directories"))
     }
 
     fn range(&self, start: usize, end: usize) -> Result<&'a [u8], MeasureError> {

@@ -3,6 +3,7 @@
 //! Roots, collateral and time are arguments; real and test roots take the same path. Nothing here reads a file, a
 //! socket or a clock.
 
+mod certificate;
 pub mod chain;
 pub mod credential;
 mod kdf;
