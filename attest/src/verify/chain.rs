@@ -7,7 +7,8 @@
 //! - every certificate, the root included, is valid at `now`;
 //! - every issuer is a CA (basicConstraints), may sign certificates (keyUsage, where present), and its path length
 //!   constraint holds; a path has at most [`MAX_PATH`] certificates;
-//! - critical extensions other than [`is_understood`] lists are refused;
+//! - critical extensions are refused, except basicConstraints, keyUsage and extKeyUsage (checked), subjectAltName,
+//!   certificatePolicies and subjectDirectoryAttributes (identification only);
 //! - signatures are RSA PKCS#1 v1.5 (2048 bits and up) or ECDSA P-256/P-384, with SHA-256 or wider.
 //!
 //! Tolerated: bytes 0x00 or 0xff behind the leaf's DER (as read from NV), names whose SET order is not DER (Nuvoton
