@@ -21,7 +21,6 @@ pub mod eventlog;
 pub mod evidence;
 pub mod reader;
 pub mod snp;
-#[cfg(feature = "verify")]
 pub mod tdx;
 pub mod tpm;
 

@@ -15,44 +15,13 @@ use super::{
     },
     crl::Crl,
     error::{Chain, Part, TdxError},
+    evidence::TdxCollateral,
     hex::Bytes,
     tcb::TcbStatus,
 };
 
 /// Most bytes of TCB info or QE identity; Intel's have up to 30 KiB.
 const MAX_JSON_LEN: usize = 1 << 20;
-
-/// Collateral as it is stored and sent. Signatures are r then s, 64 bytes.
-#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
-pub struct TdxCollateral {
-    /// PEM: PCK CA, root.
-    #[prost(bytes = "vec", tag = "1")]
-    pub pck_crl_issuer_chain: Vec<u8>,
-    /// DER.
-    #[prost(bytes = "vec", tag = "2")]
-    pub root_ca_crl: Vec<u8>,
-    /// DER.
-    #[prost(bytes = "vec", tag = "3")]
-    pub pck_crl: Vec<u8>,
-    /// PEM: TCB signing certificate, root.
-    #[prost(bytes = "vec", tag = "4")]
-    pub tcb_info_issuer_chain: Vec<u8>,
-    /// JSON object `tcbInfo`, byte exact.
-    #[prost(bytes = "vec", tag = "5")]
-    pub tcb_info: Vec<u8>,
-    /// Signature over `tcb_info`.
-    #[prost(bytes = "vec", tag = "6")]
-    pub tcb_info_signature: Vec<u8>,
-    /// PEM: TCB signing certificate, root.
-    #[prost(bytes = "vec", tag = "7")]
-    pub qe_identity_issuer_chain: Vec<u8>,
-    /// JSON object `enclaveIdentity`, byte exact.
-    #[prost(bytes = "vec", tag = "8")]
-    pub qe_identity: Vec<u8>,
-    /// Signature over `qe_identity`.
-    #[prost(bytes = "vec", tag = "9")]
-    pub qe_identity_signature: Vec<u8>,
-}
 
 /// TCB info, version 3, of platforms with TDX.
 #[derive(Debug, Clone, Deserialize)]
@@ -161,6 +130,15 @@ pub struct CheckedCollateral {
 impl CheckedCollateral {
     /// Verifies every signature of the collateral and reads it.
     pub fn check(collateral: &TdxCollateral, roots: &TdxRoots) -> Result<Self, TdxError> {
+        Self::check_beside(collateral, roots, None)
+    }
+
+    /// [`CheckedCollateral::check`] where a PCK chain was verified already: its CA needs no second look.
+    pub(super) fn check_beside(
+        collateral: &TdxCollateral,
+        roots: &TdxRoots,
+        pck: Option<&VerifiedChain>,
+    ) -> Result<Self, TdxError> {
         let tcb_chain = signer(&collateral.tcb_info_issuer_chain, Chain::TcbInfo, roots)?;
         let qe_chain = if collateral.qe_identity_issuer_chain == collateral.tcb_info_issuer_chain {
             None
@@ -185,7 +163,12 @@ impl CheckedCollateral {
             qe_signer,
         )?;
         let root_crl = Crl::check(Part::RootCrl, &collateral.root_ca_crl, &tcb_chain.root)?;
-        let pck_ca = pck_ca(&collateral.pck_crl_issuer_chain, &tcb_chain.root, roots)?;
+        let pck_ca = pck_ca(
+            &collateral.pck_crl_issuer_chain,
+            &tcb_chain.root,
+            pck,
+            roots,
+        )?;
         let pck_crl = Crl::check(Part::PckCrl, &collateral.pck_crl, &pck_ca)?;
 
         kind(Part::TcbInfo, &collateral.tcb_info, "TDX", 3..=3)?;
@@ -274,8 +257,13 @@ fn signed(part: Part, text: &[u8], signature: &[u8], signer: &Certificate) -> Re
     Err(TdxError::CollateralSignature { part })
 }
 
-/// The CA that issued the PCK CRL, itself issued by `root`.
-fn pck_ca(pem: &[u8], root: &Certificate, roots: &TdxRoots) -> Result<Certificate, TdxError> {
+/// The CA that issued the PCK CRL, itself issued by `root`; the very certificate in `verified` is known to be.
+fn pck_ca(
+    pem: &[u8],
+    root: &Certificate,
+    verified: Option<&VerifiedChain>,
+    roots: &TdxRoots,
+) -> Result<Certificate, TdxError> {
     let chain = Chain::PckCrl;
     let certs = read_chain(pem, chain)?;
     check_own_root(&certs, chain, roots)?;
@@ -284,7 +272,15 @@ fn pck_ca(pem: &[u8], root: &Certificate, roots: &TdxRoots) -> Result<Certificat
         .into_iter()
         .next()
         .ok_or_else(|| invalid("no certificate".into()))?;
-    if !ca.is_ca || !ca.signed_by(root) {
+    let known = verified.is_some_and(|verified| {
+        verified.root.der == root.der
+            && verified
+                .intermediate
+                .as_ref()
+                .is_some_and(|known| known.der == ca.der)
+    });
+    let issued = known || (ca.is_ca && ca.signed_by(root));
+    if !issued {
         return Err(invalid(format!(
             "\"{}\" is not a CA that the trusted root issued",
             ca.subject

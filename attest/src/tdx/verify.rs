@@ -5,14 +5,17 @@ use rustls_pki_types::UnixTime;
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    ccel::{CcelError, RtmrLog},
     certificate::{TdxRoots, VerifiedChain, read_chain, verify_chain, verify_fixed},
     claims::{CollateralClaims, PlatformClaims, QeClaims, TdxClaims, TdxVerified},
-    collateral::{CheckedCollateral, TdxCollateral},
+    collateral::CheckedCollateral,
     error::{Chain, TdxError},
+    evidence::{TdxCollateral, TdxEvidence},
     pck::PckPlatform,
     quote::Quote,
     tcb,
 };
+use crate::evidence::Binder;
 
 /// A quote whose own signatures and PCK chain hold. Says nothing about dates, revocation or TCB.
 #[derive(Debug, Clone)]
@@ -146,5 +149,70 @@ pub fn verify(
         let fmspc = quote.platform.fmspc;
         return Err(TdxError::NoCollateral { fmspc });
     };
-    quote.judge(&CheckedCollateral::check(collateral, roots)?, now)
+    let collateral = CheckedCollateral::check_beside(collateral, roots, Some(&quote.chain))?;
+    quote.judge(&collateral, now)
+}
+
+/// A TD's evidence, verified and bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TdxBound {
+    /// The quote.
+    pub verified: TdxVerified,
+    /// The event log where one was sent; it replays to the quote's registers.
+    pub event_log: Option<RtmrLog>,
+}
+
+/// Why a TD's evidence is refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TdxEvidenceError {
+    /// The quote or its collateral.
+    #[error(transparent)]
+    Quote(#[from] TdxError),
+    /// The quote was made for something else than this exchange.
+    #[error("the quote's report data is not the binder of this exchange: it was made for another")]
+    Binder,
+    /// The event log.
+    #[error(transparent)]
+    EventLog(#[from] CcelError),
+}
+
+impl TdxEvidenceError {
+    /// A short stable name of the cause.
+    pub fn reason_class(&self) -> &'static str {
+        match self {
+            Self::Quote(error) => error.reason_class(),
+            Self::Binder => "report_data_mismatch",
+            Self::EventLog(error) => error.reason_class(),
+        }
+    }
+}
+
+/// Verifies a TD's evidence: the quote, that it was made for `binder`, and that the event log replays to it.
+///
+/// `own` is the verifier's collateral and goes before what the node sent.
+pub fn verify_evidence(
+    evidence: &TdxEvidence,
+    binder: &Binder,
+    own: Option<&TdxCollateral>,
+    roots: &TdxRoots,
+    now: UnixTime,
+) -> Result<TdxBound, TdxEvidenceError> {
+    let collateral = own.or(evidence.collateral.as_ref());
+    let verified = verify(&evidence.quote, collateral, roots, now)?;
+    let td = &verified.claims().td;
+    if td.report_data.0 != binder.0 {
+        return Err(TdxEvidenceError::Binder);
+    }
+    let event_log = match evidence.event_log.as_slice() {
+        [] => None,
+        bytes => {
+            let log = RtmrLog::parse(bytes)?;
+            log.check(&td.rtmr)?;
+            Some(log)
+        }
+    };
+    Ok(TdxBound {
+        verified,
+        event_log,
+    })
 }

@@ -1,12 +1,22 @@
 //! Recorded evidence as the tests of TDX read it.
-#![allow(dead_code)] // each test binary uses its part
+#![allow(
+    dead_code, // each test binary uses its part
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
-use dawnkey_attest::tdx::{Bytes, Flag, TcbStatus, TdxCollateral, TdxPolicy, TdxRoots};
+use dawnkey_attest::tdx::{
+    Bytes, Flag, TcbStatus, TdxClaims, TdxCollateral, TdxError, TdxPolicy, TdxRoots,
+    fake::{MockIntel, Spec},
+    verify,
+};
 use jiff::Timestamp;
 use rustls_pki_types::UnixTime;
 use serde_json::Value;
@@ -200,4 +210,16 @@ pub fn qvl_collateral(collateral: &TdxCollateral) -> dcap_qvl::QuoteCollateralV3
         qe_identity_signature: collateral.qe_identity_signature.clone(),
         pck_certificate_chain: None,
     }
+}
+
+/// Verifies what a mock platform makes, with its own collateral and root.
+pub fn check(intel: &MockIntel, spec: &Spec) -> Result<TdxClaims, TdxError> {
+    let (quote, collateral) = (intel.quote(spec), intel.collateral(spec));
+    let verified = verify(&quote, Some(&collateral), &intel.roots(), unix(spec.now))?;
+    Ok(verified.into_claims())
+}
+
+/// [`check`] with keys of its own.
+pub fn outcome(spec: &Spec) -> Result<TdxClaims, TdxError> {
+    check(&MockIntel::new(), spec)
 }
