@@ -69,6 +69,8 @@ impl TpmMaker {
             "sha256",
             "--create-ek-cert",
             "--overwrite",
+            "--vmid",
+            "dawnkey-test",
             "--tpmstate",
         ]);
         command::run(setup.arg(state))?;

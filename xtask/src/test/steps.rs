@@ -197,16 +197,27 @@ fn vm(run: &Run<'_>) -> Result<Count, XtaskError> {
         "--config",
         r#"target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]"#,
     ]);
-    cargo.args(["--", "-Z", "unstable-options", "--report-time"]);
+    cargo.args([
+        "--",
+        "-Z",
+        "unstable-options",
+        "--report-time",
+        "--show-output",
+    ]);
     cargo.env(vm_lab::VARIABLE, dir);
     let output = logged(run.workspace, "vm", &mut cargo)?;
     for line in output
         .lines()
-        .filter(|line| line.starts_with("test ") && line.contains(" ... "))
+        .filter(|line| is_result(line) || line.starts_with("measured: "))
     {
         run.progress.say(&format!("        {line}"));
     }
     cargo_test(&output)
+}
+
+/// A line of libtest about one test.
+fn is_result(line: &str) -> bool {
+    line.starts_with("test ") && line.contains(" ... ")
 }
 
 /// Runs a command with all output in a log file, and gives it.
