@@ -57,10 +57,20 @@ impl MockAmd {
         Self::with_dates(product, [(NOT_BEFORE, NOT_AFTER); 3])
     }
 
+    /// As [`Self::new`], with RSA-4096 as AMD has; takes seconds.
+    #[must_use]
+    pub fn full_size(product: Product) -> Self {
+        Self::build(product, KeySize::Rsa4096, [(NOT_BEFORE, NOT_AFTER); 3])
+    }
+
     /// As [`Self::new`], with the validity of ARK, ASK and ASVK.
     #[must_use]
     pub fn with_dates(product: Product, dates: [(u64, u64); 3]) -> Self {
-        let keys = [(); 3].map(|()| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+        Self::build(product, KeySize::Rsa2048, dates)
+    }
+
+    fn build(product: Product, size: KeySize, dates: [(u64, u64); 3]) -> Self {
+        let keys = [(); 3].map(|()| RsaKeyPair::generate(size).unwrap());
         let names = ["ARK-", "SEV-", "SEV-VLEK-"].map(|prefix| format!("{prefix}{product}"));
         let ders: Vec<Vec<u8>> = (0..3)
             .map(|at| {
