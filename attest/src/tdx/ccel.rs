@@ -170,7 +170,7 @@ impl RtmrLog {
                 rtmr,
                 event.event_type,
                 digest,
-                event.event.chars().take(256).collect(),
+                event.name().chars().take(256).collect(),
             );
         }
         Ok(replayed)
@@ -235,20 +235,24 @@ struct JsonEvent<'a> {
     imr: u32,
     event_type: u32,
     #[serde(default, borrow)]
-    digest: Cow<'a, str>,
+    digest: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
-    event: Cow<'a, str>,
+    event: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
-    event_payload: Cow<'a, str>,
+    event_payload: Option<Cow<'a, str>>,
 }
 
 impl JsonEvent<'_> {
+    fn name(&self) -> &str {
+        self.event.as_deref().unwrap_or_default()
+    }
+
     /// The digest that was extended: as given, or made of name and payload, which dstack's events must fit.
     fn digest(&self, number: usize) -> Result<Bytes<48>, CcelError> {
         let refuse = |why: &str| CcelError::Json {
             why: format!("event {number}: {why}"),
         };
-        let given = match self.digest.as_ref() {
+        let given = match self.digest.as_deref().unwrap_or_default() {
             "" => None,
             text => Some(
                 Bytes::from_hex(text).ok_or_else(|| refuse("its digest is not 48 bytes in hex"))?,
@@ -257,21 +261,22 @@ impl JsonEvent<'_> {
         if self.event_type != DSTACK_EVENT {
             return given.ok_or_else(|| refuse("it has no digest"));
         }
-        if self.event_payload.len() > MAX_PAYLOAD || self.event.len() > MAX_PAYLOAD {
+        let name = self.name();
+        let payload = self.event_payload.as_deref().unwrap_or_default();
+        if payload.len() > MAX_PAYLOAD || name.len() > MAX_PAYLOAD {
             return Err(refuse("its name or payload is too long"));
         }
-        let payload = hex::decode(self.event_payload.as_ref())
-            .map_err(|_| refuse("its payload is not hex"))?;
+        let payload = hex::decode(payload).map_err(|_| refuse("its payload is not hex"))?;
         let made = Sha384::new()
             .chain_update(self.event_type.to_le_bytes())
             .chain_update(b":")
-            .chain_update(self.event.as_bytes())
+            .chain_update(name.as_bytes())
             .chain_update(b":")
             .chain_update(payload)
             .finalize();
         let made = Bytes(made.into());
         if given.is_some_and(|given| given != made) {
-            let name = self.event.chars().take(64).collect();
+            let name = name.chars().take(64).collect();
             return Err(CcelError::EventDigest {
                 event: number,
                 name,
@@ -293,6 +298,15 @@ mod tests {
         let log = RtmrLog::parse(EVENT.as_bytes()).unwrap();
         let digest = "1a76b2a80a0be71eae59f80945d876351a7a3fb8e9fd1ff1cede5734aa84ea11fd72b4edfbb6f04e5a85edd114c751bd";
         assert_eq!(log.events.first().unwrap().digest.to_string(), digest);
+    }
+
+    #[test]
+    fn takes_an_absent_and_a_null_digest_for_none() {
+        let wanted = RtmrLog::parse(EVENT.as_bytes()).unwrap();
+        for other in ["", ",\"digest\":null"] {
+            let text = EVENT.replace(",\"digest\":\"\"", other);
+            assert_eq!(RtmrLog::parse(text.as_bytes()).unwrap(), wanted);
+        }
     }
 
     #[test]

@@ -340,8 +340,8 @@ impl TdxError {
             Self::RootNotTrusted { .. } => "root_not_trusted",
             Self::Certificate {
                 chain: Chain::Pck, ..
-            } => "pck_certificate_invalid",
-            Self::ChainInvalid {
+            }
+            | Self::ChainInvalid {
                 chain: Chain::Pck, ..
             } => "pck_chain_invalid",
             Self::Certificate { .. } | Self::ChainInvalid { .. } => "collateral_signature_invalid",
