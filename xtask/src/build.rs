@@ -26,8 +26,11 @@ pub enum Profile {
     Dev,
 }
 
-/// Builds all three. One cargo call each: together, cargo would give every program the union of the
-/// features, and the agent would carry the verifier.
+/// Packages of each cargo call. In one call, cargo gives every program the union of the features, and the
+/// agent would carry the verifier; the other two share theirs, since the tool links the service's library.
+const TOGETHER: &[&[&str]] = &[&["dawnkey-agent"], &["dawnkey-keyservice", "dawnkey-cli"]];
+
+/// Builds all three.
 ///
 /// # Errors
 /// [`XtaskError::Vm`] with the compiler's words.
@@ -36,17 +39,10 @@ pub fn programs(workspace: &Workspace, profile: Profile) -> Result<Binaries, Xta
         Profile::Release => "release",
         Profile::Dev => "dev",
     };
-    for (package, _) in PROGRAMS {
+    for packages in TOGETHER {
         let mut cargo = workspace.cargo();
-        cargo.args([
-            "build",
-            "--locked",
-            "--quiet",
-            "--profile",
-            name,
-            "-p",
-            package,
-        ]);
+        cargo.args(["build", "--locked", "--quiet", "--profile", name]);
+        cargo.args(packages.iter().flat_map(|package| ["-p", package]));
         command::run(&mut cargo)?;
     }
     let dir = match profile {
