@@ -3,6 +3,7 @@
 use crate::connect::ConnectError;
 use crate::retry::Again;
 use crate::service::CallError;
+use crate::unlock::Trace;
 use dawnkey_attest::collect::CollectError;
 use dawnkey_dm::MapError;
 use dawnkey_proto::message::{Refusal, Retry};
@@ -130,6 +131,8 @@ pub enum UnlockError {
         spent: Duration,
         /// How the last failed.
         error: Box<AskError>,
+        /// What the attempts leave for the report.
+        trace: Box<Trace>,
     },
     /// The volume could not be opened.
     #[error("{}", chain(.0))]

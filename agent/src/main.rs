@@ -6,6 +6,7 @@ use dawnkey_agent::config::Config;
 use dawnkey_agent::error::{AskError, UnlockError};
 use dawnkey_agent::report::{self, Event, Failure, Report, Stage, Stages};
 use dawnkey_agent::run::{Job, Ports, run};
+use dawnkey_agent::unlock::Trace;
 use dawnkey_attest::collect::vtpm::{Vtpm, VtpmConfig};
 use dawnkey_attest::tpm::hash::Hash;
 use dawnkey_dm::KernelMapper;
@@ -66,6 +67,7 @@ enum Command {
 struct Stop {
     volume: Option<Uuid>,
     failure: Failure,
+    trace: Option<Trace>,
 }
 
 impl Stop {
@@ -79,6 +81,7 @@ impl Stop {
         Self {
             volume: None,
             failure,
+            trace: None,
         }
     }
 
@@ -89,6 +92,9 @@ impl Stop {
             && let AskError::Refused(refusal) = &**error
         {
             stop.failure.reason = Some(refusal.code());
+        }
+        if let UnlockError::Ask { trace, .. } = error {
+            stop.trace = Some(trace.as_ref().clone());
         }
         stop
     }
@@ -116,7 +122,7 @@ fn main() -> ExitCode {
             });
             let exit_code = stop.failure.exit_code;
             if arguments.json {
-                report::json(&Report::failed(stop.volume, stop.failure));
+                report::json(&Report::failed(stop.volume, stop.failure, stop.trace));
             }
             ExitCode::from(exit_code)
         }

@@ -8,7 +8,7 @@ mod event;
 
 pub use event::{Event, Sink};
 
-use crate::unlock::{Done, Outcome};
+use crate::unlock::{Done, Outcome, Trace};
 use dawnkey_dm::Timings;
 use serde::Serialize;
 use std::io::Write as _;
@@ -206,9 +206,9 @@ impl Report {
         }
     }
 
-    /// The report of a run that failed.
+    /// The report of a run that failed, with what it had come to.
     #[must_use]
-    pub const fn failed(volume: Option<Uuid>, failure: Failure) -> Self {
+    pub fn failed(volume: Option<Uuid>, failure: Failure, trace: Option<Trace>) -> Self {
         Self {
             outcome: "failed",
             volume,
@@ -216,8 +216,8 @@ impl Report {
             generation: None,
             epoch: None,
             service_id: None,
-            round_trips: None,
-            stages_ms: None,
+            round_trips: trace.as_ref().map(|trace| trace.round_trips),
+            stages_ms: trace.map(|trace| trace.stages),
             mapping_ms: None,
             error: Some(failure),
         }

@@ -89,6 +89,7 @@ async fn ask<K: KeyService, A: Attester, M: Mapper>(
                 attempts: budget.attempts(),
                 spent: budget.spent(),
                 error: Box::new(failed.error),
+                trace: Box::new(failed.back.trace().clone()),
             });
         }
         measured = failed.back;

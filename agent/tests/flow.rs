@@ -204,6 +204,11 @@ async fn refusal_is_final() {
             .to_string()
             .contains("pcr-mismatch: found 1, expected 2; add the image")
     );
+    let UnlockError::Ask { trace, .. } = &error else {
+        panic!("expected the asking to fail, got {error}");
+    };
+    assert_eq!(trace.round_trips, 3);
+    assert_eq!(trace.stages.iter().count(), 4);
     assert!(matches!(ask_error(error), AskError::Refused(r) if r.reason == Reason::PcrMismatch));
     assert_eq!(scene.service.left(), 1);
     assert!(scene.disk.bytes() == before, "the disk changed");

@@ -38,13 +38,9 @@ pub fn stages(boots: &[Boot]) -> Result<String, XtaskError> {
         reports.iter().map(|report| plain(report.get("outcome"))),
     );
     for stage in stages {
-        let cells = reports.iter().zip(boots).map(|(report, boot)| {
-            let reported = report.get("stages_ms").and_then(|stages| stages.get(stage));
-            match reported {
-                None => console_ms(boot, stage).unwrap_or_else(|| plain(None)),
-                some => plain(some),
-            }
-        });
+        let cells = reports
+            .iter()
+            .map(|report| plain(report.get("stages_ms").and_then(|stages| stages.get(stage))));
         text += &row(&format!("{stage}, ms"), cells);
     }
     text += &row(
@@ -60,19 +56,6 @@ pub fn stages(boots: &[Boot]) -> Result<String, XtaskError> {
             .map(|boot| format!("{:.1}", boot.elapsed.as_secs_f64())),
     );
     Ok(text)
-}
-
-/// A stage's time from the agent's console events: a refused run ends without a list of stages.
-fn console_ms(boot: &Boot, stage: &str) -> Option<String> {
-    let event = match stage {
-        "connect" => "dawnkey-agent: connected ",
-        "collect" => "dawnkey-agent: evidence-collected ",
-        _ => return None,
-    };
-    let events = &boot.results.step("unlock").ok()?.stderr;
-    let line = events.lines().find(|line| line.starts_with(event))?;
-    let (_, ms) = line.rsplit_once("ms=")?;
-    Some(ms.to_owned())
 }
 
 /// What Dawnkey adds to an initramfs, and the programs' sizes.
