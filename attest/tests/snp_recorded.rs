@@ -9,6 +9,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     missing_docs
 )]
 
@@ -16,7 +17,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dawnkey_attest::snp::certs::{Certificate, documents};
+use dawnkey_attest::snp::certs::{Certificate, documents, rfc3339};
 use dawnkey_attest::snp::chain::Collateral;
 use dawnkey_attest::snp::claims::{ReportClaims, SnpClaims, VekClaims};
 use dawnkey_attest::snp::crl::Crl;
@@ -272,10 +273,6 @@ fn judge_crl(files: &Files, case: &Value) -> Outcome {
     };
     let result = result.and_then(|crl| crl.current_at(time(case).as_secs()));
     Outcome::new(result, decoded)
-}
-
-fn rfc3339(unix: u64) -> String {
-    dawnkey_attest::snp::certs::rfc3339(unix)
 }
 
 /// Every expected field that is not found as expected.
