@@ -67,7 +67,7 @@ enum Command {
 struct Stop {
     volume: Option<Uuid>,
     failure: Failure,
-    trace: Option<Trace>,
+    trace: Option<Box<Trace>>,
 }
 
 impl Stop {
@@ -94,7 +94,7 @@ impl Stop {
             stop.failure.reason = Some(refusal.code());
         }
         if let UnlockError::Ask { trace, .. } = error {
-            stop.trace = Some(trace.as_ref().clone());
+            stop.trace = Some(trace.clone());
         }
         stop
     }

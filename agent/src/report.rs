@@ -208,7 +208,7 @@ impl Report {
 
     /// The report of a run that failed, with what it had come to.
     #[must_use]
-    pub fn failed(volume: Option<Uuid>, failure: Failure, trace: Option<Trace>) -> Self {
+    pub fn failed(volume: Option<Uuid>, failure: Failure, trace: Option<Box<Trace>>) -> Self {
         Self {
             outcome: "failed",
             volume,
