@@ -16,6 +16,8 @@
 //! each under `collect/` and `verify/`.
 
 pub mod claims;
+#[cfg(feature = "verify")]
+mod der;
 pub mod enrolment;
 pub mod eventlog;
 pub mod evidence;

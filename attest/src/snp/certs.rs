@@ -3,7 +3,7 @@
 //! [`Certificate`] is an outline read without trust, good for names, dates and keys. What AMD's extensions say is
 //! read from it by [`Vek::parse`](super::vek::Vek::parse).
 
-use super::der::{Reader, Signed, Tlv, bit_string, single, tag, time, unsigned};
+use crate::der::{Reader, Signed, Tlv, bit_string, single, tag, time, unsigned};
 
 /// Largest certificate read, bytes. AMD's have less than 2 KiB.
 pub const MAX_CERTIFICATE: usize = 16 << 10;
@@ -262,5 +262,5 @@ pub fn documents(file: &[u8]) -> Result<Vec<Vec<u8>>, CertificateError> {
 /// `2023-04-03T19:23:43Z` for seconds since 1970, as times of certificates and lists are printed.
 #[must_use]
 pub fn rfc3339(unix: u64) -> String {
-    super::der::rfc3339(unix)
+    crate::der::rfc3339(unix)
 }

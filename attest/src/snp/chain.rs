@@ -4,13 +4,13 @@
 //! held. Dates and revocation are not looked at here, so that a chain can be kept and judged again later.
 
 use super::certs::{Certificate, PublicKey, common_name};
-use super::der::Signed;
 use super::error::{Role, SnpError};
 use super::product::Product;
 use super::pss::{self, Failure};
 use super::report::Report;
 use super::roots::Roots;
 use super::vek::{Vek, VekKind};
+use crate::der::Signed;
 
 /// Certificates and CRLs that came with a report or from a store; none is trusted by itself. DER throughout.
 #[derive(Clone, Copy, Debug, Default)]

@@ -171,9 +171,9 @@ mod endorsement {
     use serde::{Serialize, Serializer, ser::SerializeMap};
 
     use super::ReportClaims;
+    use crate::der::rfc3339;
     use crate::snp::certs::Certificate;
     use crate::snp::chain::name;
-    use crate::snp::der::rfc3339;
     use crate::snp::product::Product;
     use crate::snp::vek::Vek;
     use crate::snp::verify::SnpVerified;

@@ -4,10 +4,10 @@
 
 use super::certs::Certificate;
 use super::chain::{Chain, name};
-use super::der::{Reader, Signed, Tlv, rfc3339, tag, time, unsigned};
 use super::error::{Role, SnpError};
 use super::pss;
 use super::roots::Roots;
+use crate::der::{Reader, Signed, Tlv, rfc3339, tag, time, unsigned};
 
 /// Largest revocation list read, bytes.
 pub const MAX_CRL: usize = 1 << 20;
@@ -213,7 +213,7 @@ fn serials(list: &Tlv<'_>) -> Option<Vec<Vec<u8>>> {
 }
 
 fn has_critical(extensions: &Tlv<'_>) -> Option<bool> {
-    let mut list = Reader::new(super::der::single(extensions.content, tag::SEQUENCE)?.content);
+    let mut list = Reader::new(crate::der::single(extensions.content, tag::SEQUENCE)?.content);
     let mut critical = false;
     while !list.is_empty() {
         let mut fields = Reader::new(list.expect(tag::SEQUENCE)?.content);

@@ -27,8 +27,6 @@ pub mod chain;
 #[cfg(feature = "verify")]
 pub mod crl;
 #[cfg(feature = "verify")]
-mod der;
-#[cfg(feature = "verify")]
 pub mod error;
 #[cfg(all(feature = "verify", any(test, feature = "fake")))]
 pub mod fake;

@@ -8,7 +8,7 @@
 use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use sha2::{Digest, Sha384};
 
-use super::der::{Reader, single, tag, unsigned};
+use crate::der::{Reader, single, tag, unsigned};
 
 /// AlgorithmIdentifier as AMD writes it in VCEKs and CRLs: default trailer left out.
 pub(super) const ALGORITHM: &[u8] = &[

@@ -118,9 +118,9 @@ fn parse_all<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::der::Signed;
     use super::super::pss;
     use super::*;
+    use crate::der::Signed;
 
     #[test]
     fn built_in_roots_sign_themselves_and_their_intermediates() {

@@ -4,9 +4,9 @@
 //! 8 to 11. Identifiers are below 1.3.6.1.4.1.3704.1, AMD's arc.
 
 use super::certs::{Certificate, CertificateError};
-use super::der::{Reader, single, tag, unsigned};
 use super::product::Product;
 use super::tcb::{Tcb, TcbLayout};
+use crate::der::{Reader, single, tag, unsigned};
 
 /// Which kind of endorsement key a certificate certifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,13 +14,13 @@ use sha2::{Digest, Sha256};
 use super::certs::Certificate;
 use super::chain::{Chain, Collateral};
 use super::crl;
-use super::der::rfc3339;
 use super::error::{Role, SnpError};
 use super::policy::{PolicyError, SnpPolicy};
 use super::product::Product;
 use super::report::{Report, SigningKey, Tcbs};
 use super::roots::Roots;
 use super::vek::VekKind;
+use crate::der::rfc3339;
 
 /// Digits of a P-384 scalar, bytes.
 const SCALAR_DIGITS: usize = 48;

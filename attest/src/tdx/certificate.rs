@@ -17,10 +17,13 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
-use super::{
-    der::signed_parts,
-    error::{Chain, TdxError},
-};
+use super::error::{Chain, TdxError};
+use crate::der::Signed;
+
+/// `AlgorithmIdentifier` of ECDSA with SHA-256, the one algorithm of Intel's PKI.
+const ECDSA_SHA256: &[u8] = &[
+    0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02,
+];
 
 /// Most bytes of a PEM chain: three certificates of this PKI have less than 4 KiB.
 const MAX_CHAIN_LEN: usize = 32 << 10;
@@ -347,4 +350,11 @@ fn webpki_path(certs: &[Certificate], anchor: &TrustAnchor<'static>) -> Result<(
         None,
     )?;
     Ok(())
+}
+
+/// The signed bytes of a certificate or CRL and the ECDSA-SHA256 signature over them. Everything around them is
+/// fixed: no bit of it can change without being noticed.
+pub(super) fn signed_parts(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let signed = Signed::parse(der)?;
+    (signed.algorithm == ECDSA_SHA256).then_some((signed.tbs.whole, signed.signature))
 }

@@ -11,8 +11,7 @@ use x509_parser::{
 };
 
 use super::{
-    certificate::{Certificate, common_name, serial, verify_der},
-    der::signed_parts,
+    certificate::{Certificate, common_name, serial, signed_parts, verify_der},
     error::{Chain, Part, TdxError},
 };
 

@@ -27,8 +27,6 @@ mod collateral;
 #[cfg(feature = "verify")]
 mod crl;
 #[cfg(feature = "verify")]
-mod der;
-#[cfg(feature = "verify")]
 mod error;
 #[cfg(all(feature = "verify", any(test, feature = "fake")))]
 pub mod fake;

@@ -6,11 +6,8 @@
 
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use super::{
-    certificate::Certificate,
-    der::{INTEGER, OCTETS, OID, SEQUENCE, element, sole},
-    hex::Bytes,
-};
+use super::{certificate::Certificate, hex::Bytes};
+use crate::der::{Reader, single, tag};
 
 /// Content bytes of OID 1.2.840.113741.1.13.1.
 const SGX: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01];
@@ -48,18 +45,18 @@ impl PckPlatform {
 }
 
 fn parse(der: &[u8]) -> Option<PckPlatform> {
-    let fields = sole(der, SEQUENCE)?;
-    let tcb = field(fields, &[2], SEQUENCE)?;
+    let fields = single(der, tag::SEQUENCE)?.content;
+    let tcb = field(fields, &[2], tag::SEQUENCE)?;
     let mut components = [0; 16];
     for (number, component) in (1u8..).zip(components.iter_mut()) {
-        *component = u8::try_from(integer(field(tcb, &[2, number], INTEGER)?)?).ok()?;
+        *component = u8::try_from(integer(field(tcb, &[2, number], tag::INTEGER)?)?).ok()?;
     }
     Some(PckPlatform {
-        ppid: array(field(fields, &[1], OCTETS)?)?,
-        fmspc: array(field(fields, &[4], OCTETS)?)?,
-        pce_id: array(field(fields, &[3], OCTETS)?)?,
-        pce_svn: integer(field(tcb, &[2, 17], INTEGER)?)?,
-        cpu_svn: array(field(tcb, &[2, 18], OCTETS)?)?,
+        ppid: array(field(fields, &[1], tag::OCTET_STRING)?)?,
+        fmspc: array(field(fields, &[4], tag::OCTET_STRING)?)?,
+        pce_id: array(field(fields, &[3], tag::OCTET_STRING)?)?,
+        pce_svn: integer(field(tcb, &[2, 17], tag::INTEGER)?)?,
+        cpu_svn: array(field(tcb, &[2, 18], tag::OCTET_STRING)?)?,
         components,
     })
 }
@@ -80,14 +77,18 @@ fn integer(content: &[u8]) -> Option<u16> {
     }
 }
 
-/// The value with tag `tag` that stands behind OID `SGX` + `suffix` in a sequence of pairs; it must be there once.
-fn field<'a>(mut pairs: &'a [u8], suffix: &[u8], tag: u8) -> Option<&'a [u8]> {
+/// The value with tag `wanted` that stands behind OID `SGX` + `suffix` in a sequence of pairs; it must be there once.
+fn field<'a>(pairs: &'a [u8], suffix: &[u8], wanted: u8) -> Option<&'a [u8]> {
+    let mut pairs = Reader::new(pairs);
     let mut found = None;
     while !pairs.is_empty() {
-        let (pair, rest) = element(pairs, SEQUENCE)?;
-        pairs = rest;
-        let (oid, value) = element(pair, OID)?;
-        if oid.strip_prefix(SGX) == Some(suffix) && found.replace(sole(value, tag)?).is_some() {
+        let mut pair = Reader::new(pairs.expect(tag::SEQUENCE)?.content);
+        let oid = pair.expect(tag::OID)?.content;
+        if oid.strip_prefix(SGX) != Some(suffix) {
+            continue;
+        }
+        let value = pair.expect(wanted)?.content;
+        if !pair.is_empty() || found.replace(value).is_some() {
             return None;
         }
     }
@@ -110,8 +111,16 @@ mod tests {
 
     #[test]
     fn refuses_a_field_that_is_there_twice() {
-        let pair = [&[SEQUENCE, 15, OID, 10][..], SGX, &[3, OCTETS, 1, 7]].concat();
-        assert_eq!(field(&pair, &[3], OCTETS), Some(&[7][..]));
-        assert_eq!(field(&[&pair[..], &pair].concat(), &[3], OCTETS), None);
+        let pair = [
+            &[tag::SEQUENCE, 15, tag::OID, 10][..],
+            SGX,
+            &[3, tag::OCTET_STRING, 1, 7],
+        ]
+        .concat();
+        assert_eq!(field(&pair, &[3], tag::OCTET_STRING), Some(&[7][..]));
+        assert_eq!(
+            field(&[&pair[..], &pair].concat(), &[3], tag::OCTET_STRING),
+            None
+        );
     }
 }

@@ -1,10 +1,11 @@
-//! The little DER that AMD's certificates and CRLs need: definite, minimal lengths and low tag numbers only.
+//! The little DER that is read by hand in certificates and CRLs of AMD and Intel: definite, minimal lengths and
+//! low tag numbers only, so that one value has one encoding.
 //!
 //! Every function is total: bytes that are not such DER give `None`. Nesting is followed by the callers to a
 //! fixed depth, never recursively.
 
 /// Tags used here.
-pub(super) mod tag {
+pub(crate) mod tag {
     pub const INTEGER: u8 = 0x02;
     pub const BIT_STRING: u8 = 0x03;
     pub const OCTET_STRING: u8 = 0x04;
@@ -23,7 +24,7 @@ pub(super) mod tag {
 
 /// One element: its tag, content, and all its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tlv<'a> {
+pub(crate) struct Tlv<'a> {
     pub tag: u8,
     pub content: &'a [u8],
     pub whole: &'a [u8],
@@ -31,7 +32,7 @@ pub(super) struct Tlv<'a> {
 
 /// A cursor over elements that follow one another.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
@@ -92,13 +93,13 @@ fn length(bytes: &[u8]) -> Option<(usize, usize)> {
 }
 
 /// One element that is all of `bytes`.
-pub(super) fn single(bytes: &[u8], tag: u8) -> Option<Tlv<'_>> {
+pub(crate) fn single(bytes: &[u8], tag: u8) -> Option<Tlv<'_>> {
     let mut reader = Reader::new(bytes);
     reader.expect(tag).filter(|_| reader.is_empty())
 }
 
 /// The octets of a BIT STRING whose bits fill them.
-pub(super) fn bit_string<'a>(tlv: &Tlv<'a>) -> Option<&'a [u8]> {
+pub(crate) fn bit_string<'a>(tlv: &Tlv<'a>) -> Option<&'a [u8]> {
     match tlv.content.split_first()? {
         (0, octets) if tlv.tag == tag::BIT_STRING => Some(octets),
         _ => None,
@@ -106,7 +107,7 @@ pub(super) fn bit_string<'a>(tlv: &Tlv<'a>) -> Option<&'a [u8]> {
 }
 
 /// The digits of a non-negative INTEGER, big-endian, without the sign octet; zero gives one zero octet.
-pub(super) fn unsigned<'a>(tlv: &Tlv<'a>) -> Option<&'a [u8]> {
+pub(crate) fn unsigned<'a>(tlv: &Tlv<'a>) -> Option<&'a [u8]> {
     if tlv.tag != tag::INTEGER {
         return None;
     }
@@ -120,7 +121,7 @@ pub(super) fn unsigned<'a>(tlv: &Tlv<'a>) -> Option<&'a [u8]> {
 
 /// A signed structure of X.509: `SEQUENCE { tbs, algorithm, signature }`, all of `bytes`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Signed<'a> {
+pub(crate) struct Signed<'a> {
     /// To be signed, with header.
     pub tbs: Tlv<'a>,
     /// AlgorithmIdentifier, with header.
@@ -144,7 +145,7 @@ impl<'a> Signed<'a> {
 }
 
 /// A UTCTime or GeneralizedTime with seconds and `Z`, as seconds since 1970. Times before 1970 give `None`.
-pub(super) fn time(tlv: &Tlv<'_>) -> Option<u64> {
+pub(crate) fn time(tlv: &Tlv<'_>) -> Option<u64> {
     let (century, digits) = match tlv.tag {
         tag::UTC_TIME => {
             let first = tlv.content.first()?;
@@ -202,7 +203,7 @@ fn seconds(year: u64, month: u64, day: u64, hour: u64, minute: u64, second: u64)
 }
 
 /// `2023-04-03T19:23:43Z` for seconds since 1970.
-pub(super) fn rfc3339(unix: u64) -> String {
+pub(crate) fn rfc3339(unix: u64) -> String {
     let (days, rest) = (unix / 86_400 + 719_468, unix % 86_400);
     let era = days / 146_097;
     let doe = days % 146_097;
