@@ -101,7 +101,7 @@ impl Serialize for Stages {
 /// The end of a run, for programs (docs/agent.md, "Report").
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// `unlocked`, `provisioned` or `failed`.
+    /// `unlocked`, `provisioned`, `refused` or `failed`.
     pub outcome: &'static str,
     /// The volume; absent when the configuration does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,8 +209,9 @@ impl Report {
     /// The report of a run that failed, with what it had come to.
     #[must_use]
     pub fn failed(volume: Option<Uuid>, failure: Failure, trace: Option<Box<Trace>>) -> Self {
+        let refused = failure.reason.is_some();
         Self {
-            outcome: "failed",
+            outcome: if refused { "refused" } else { "failed" },
             volume,
             device: None,
             generation: None,
