@@ -301,7 +301,8 @@ impl Service {
     /// [`VmError::Timeout`] when it does not.
     pub fn stop(mut self) -> Result<(), VmError> {
         let id = self.process.child().id().to_string();
-        command::run(Command::new("kill").args(["-TERM", &id]))?;
+        // The shell's own: a small Debian has no program of that name.
+        command::run(Command::new("sh").args(["-c", "kill -TERM $0", &id]))?;
         let Service { log, process, .. } = &mut self;
         wait_for(
             "the key service's end",
