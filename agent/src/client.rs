@@ -2,12 +2,12 @@
 
 use crate::config::ServiceConfig;
 use crate::connect::{ConnectError, Link, Target, connect};
-use crate::one_shot::{OneShot, Spent};
 use crate::service::{CallError, KeyService, Session};
 use dawnkey_proto::binding::{Exporter, SpkiDigest};
 use dawnkey_proto::message::{
     Answer, Confirm, ConfirmAnswer, EvidenceItem, MessageError, printable,
 };
+use dawnkey_proto::one_shot::{OneShot, Spent};
 use dawnkey_proto::tls::{self, Clock, TlsError};
 use dawnkey_proto::wire::key_service_client::KeyServiceClient;
 use dawnkey_proto::{MAX_MESSAGE_BYTES, wire};

@@ -7,7 +7,7 @@
 //! | module | |
 //! |---|---|
 //! | [`config`] | the measured file: pins, budgets, the volume |
-//! | [`connect`], [`one_shot`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
+//! | [`connect`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
 //! | [`retry`] | budget, deadlines, back-off |
 //! | [`error`] | one error per step, its exit code, whether waiting can mend it |
 //! | [`report`] | the closed list of what may be said, and the only place that prints |
@@ -19,7 +19,6 @@ pub mod client;
 pub mod config;
 pub mod connect;
 pub mod error;
-pub mod one_shot;
 pub mod report;
 pub mod retry;
 pub mod run;

@@ -3,17 +3,14 @@
 use super::watch::{Seen, Watched, tls_cause};
 use crate::outcome::{Exit, Failure, chain};
 use crate::profile::Profile;
+use dawnkey_proto::one_shot::OneShot;
 use dawnkey_proto::tls::{Clock, Pin, client_config};
-use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, CertificateError};
 use std::error::Error;
-use std::future::{Ready, ready};
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 /// HTTP authority of every call; TLS has already decided who is at the other end.
@@ -22,8 +19,6 @@ const ORIGIN: &str = "http://dawnkey.internal";
 /// What would be right when the service refuses the operator's certificate.
 const ACCEPTED_CERTIFICATE: &str =
     "certificate and key in the profile: issued by the service's admin_ca and still valid";
-
-type Stream = Watched<TlsStream<TcpStream>>;
 
 /// Connects within the profile's deadline. The channel never connects a second time.
 pub(super) async fn channel(profile: Profile) -> Result<(Channel, Seen), Failure> {
@@ -69,28 +64,10 @@ async fn open(profile: Profile) -> Result<(Channel, Seen), Failure> {
         .map_err(|e| handshake_failed(&e, &endpoint))?;
     let (stream, seen) = Watched::new(tls);
     let channel = Endpoint::from_static(ORIGIN)
-        .connect_with_connector(Once(Some(stream)))
+        .connect_with_connector(OneShot::new(stream))
         .await
         .map_err(|e| broken(&seen, "connect", &e, &endpoint))?;
     Ok((channel, seen))
-}
-
-/// Gives its stream once: a channel that reconnected would not be the connection that was checked.
-struct Once(Option<Stream>);
-
-impl tower_service::Service<http::Uri> for Once {
-    type Response = TokioIo<Stream>;
-    type Error = io::Error;
-    type Future = Ready<io::Result<TokioIo<Stream>>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: http::Uri) -> Self::Future {
-        let closed = || io::Error::new(io::ErrorKind::NotConnected, "the connection has ended");
-        ready(self.0.take().map(TokioIo::new).ok_or_else(closed))
-    }
 }
 
 fn handshake_failed(error: &io::Error, endpoint: &str) -> Failure {

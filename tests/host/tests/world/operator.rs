@@ -1,7 +1,7 @@
 //! What the operator does, over mutual TLS.
 
 use super::{World, pki::NAME};
-use dawnkey_agent::one_shot::OneShot;
+use dawnkey_proto::one_shot::OneShot;
 use dawnkey_proto::tls::{self, Clock, Pin};
 use dawnkey_proto::wire;
 use dawnkey_proto::wire::admin_client::AdminClient;

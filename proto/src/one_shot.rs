@@ -1,7 +1,8 @@
 //! A connector that gives out one prepared stream, once.
 //!
 //! A tonic channel reconnects by itself when its connection is lost. Here that would move the call to another TLS
-//! connection with another exporter, to which the evidence is not bound; so there is nothing to reconnect with.
+//! connection with another exporter, to which the evidence is not bound and which nobody has checked; so there is nothing
+//! to reconnect with.
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
