@@ -18,7 +18,7 @@ use crate::retry::Budget;
 use crate::service::{KeyService, Session};
 use asking::ask;
 use dawnkey_attest::collect::Attester;
-use dawnkey_attest::evidence::{Binder, Evidence};
+use dawnkey_attest::evidence::{Evidence, Exchange};
 use dawnkey_dm::{Found, Grant, HeaderSeen, Mapped as Mapping, Mapper, Wanted};
 use dawnkey_proto::binding::{self, Bound, Role};
 use dawnkey_proto::message::{Ask, Request, SeenHeader};
@@ -68,7 +68,7 @@ pub struct Measured {
 pub struct Attested<S> {
     measured: Measured,
     session: S,
-    binder: Binder,
+    exchange: Exchange,
     evidence: Evidence,
 }
 
@@ -206,7 +206,7 @@ impl Unlock<Measured> {
             elapsed: began.elapsed(),
         });
         let (exporter, service_spki) = session.binding();
-        let binder = Binder(
+        let exchange = Exchange(
             binding::binder(&Bound {
                 role: Role::Node,
                 exporter,
@@ -217,7 +217,7 @@ impl Unlock<Measured> {
             .0,
         );
         let began = Instant::now();
-        let evidence = match attester.collect(&binder) {
+        let evidence = match attester.collect(&exchange) {
             Ok(evidence) => evidence,
             Err(error) => return Err(self.failed(error)),
         };
@@ -229,7 +229,7 @@ impl Unlock<Measured> {
         let attested = Attested {
             measured: self.state,
             session,
-            binder,
+            exchange,
             evidence,
         };
         Ok(Self::next(self.trace, attested))

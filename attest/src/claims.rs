@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    azure::HclClaims, evidence::Binder, snp::claims::SnpClaims, tdx::TdxClaims,
+    verify::gce::GceInstance,
+};
+
 /// What roots a verdict. Policy must ask for one; nothing infers one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -47,14 +52,36 @@ pub struct Endorsement {
     pub ek_spki_sha256: String,
 }
 
-/// One event of the firmware's log.
+/// What evidence was bound to when it was verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Binding {
+    /// The exchange at hand: it is fresh.
+    Exchange,
+    /// A value the caller gave: recorded evidence.
+    Value,
+    /// Nothing: recorded evidence, fresh or not.
+    Unknown,
+}
+
+impl From<&Binder> for Binding {
+    fn from(binder: &Binder) -> Self {
+        match binder {
+            Binder::Exchange(_) => Self::Exchange,
+            Binder::Value(_) => Self::Value,
+            Binder::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// One event of a log that replays to proven registers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeasuredEvent {
-    /// PCR the event was extended into.
-    pub pcr: u8,
+    /// PCR or, in a TD, RTMR the event was extended into.
+    pub register: u8,
     /// Event type, as in the TCG's tables.
     pub event_type: String,
-    /// Hex digest in the quoted bank; proven by the quote.
+    /// Hex digest in the register's bank; proven by the quote.
     pub digest: String,
     /// Printable text of the event.
     pub description: String,
@@ -62,9 +89,60 @@ pub struct MeasuredEvent {
     pub description_proven: bool,
 }
 
-/// What the quote says about the TPM's time and firmware.
+/// The certificate of an attestation key: a cloud says that the key is in one of its vTPMs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TpmState {
+pub struct AkCertificate {
+    /// Subject, as text (RFC 4514); may be empty.
+    pub subject: String,
+    /// Issuer, as text.
+    pub issuer: String,
+    /// Begin of validity, RFC 3339.
+    pub not_before: String,
+    /// End of validity, RFC 3339.
+    pub not_after: String,
+    /// Bytes of filler behind it.
+    pub trailing_bytes: usize,
+    /// The instance Google's CA names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gce: Option<GceInstance>,
+}
+
+/// PCRs of one bank that a quote covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PcrSelection {
+    /// Name of the bank.
+    pub bank: String,
+    /// PCRs, ascending.
+    pub pcrs: Vec<u8>,
+}
+
+/// What a TPM's quote and certificates say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmClaims {
+    /// Hex Name of the key that signed; empty where evidence has the bare key only (Azure).
+    pub attestation_key_name: String,
+    /// Hex SHA-256 of its `SubjectPublicKeyInfo` in canonical form.
+    pub attestation_key_spki_sha256: String,
+    /// Maker of the TPM, if its certificate is trusted.
+    pub endorsement: Option<Endorsement>,
+    /// Why `endorsement` is absent.
+    pub endorsement_problem: Option<String>,
+    /// The attestation key's certificate, if it is trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation_key_certificate: Option<AkCertificate>,
+    /// Why `attestation_key_certificate` is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation_key_problem: Option<String>,
+    /// Hex Qualified Name of the key that signed, as the quote has it.
+    pub qualified_signer: String,
+    /// Hex of what the quote was bound to.
+    pub extra_data: String,
+    /// PCRs the quote covers.
+    pub pcr_select: Vec<PcrSelection>,
+    /// Hex digest over their values.
+    pub pcr_digest: String,
+    /// Digest algorithm of the quote's signature, which is that of `pcr_digest`.
+    pub signature_hash: String,
     /// Milliseconds powered, over the TPM's life.
     pub clock: u64,
     /// Resets over its life.
@@ -78,25 +156,59 @@ pub struct TpmState {
 }
 
 /// What verified evidence says. As a bare struct it proves nothing; [`Verified`] does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claims {
     /// Kind of evidence, as on the wire.
     pub kind: String,
-    /// What roots it.
-    pub trust_class: TrustClass,
-    /// Hex Name of the key that signed.
-    pub attestation_key_name: String,
-    /// Maker of the TPM, if its certificate is trusted.
-    pub endorsement: Option<Endorsement>,
-    /// Why `endorsement` is absent.
-    pub endorsement_problem: Option<String>,
+    /// What roots it; `None` where nothing does.
+    pub trust_class: Option<TrustClass>,
+    /// What it was bound to.
+    pub binding: Binding,
+    /// An SNP report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snp: Option<SnpClaims>,
+    /// A TD quote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tdx: Option<TdxClaims>,
+    /// A TPM's quote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmClaims>,
+    /// Azure's HCL report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure: Option<HclClaims>,
     /// Quoted PCR values of the SHA-256 bank.
-    #[serde(with = "hex_map")]
+    #[serde(with = "hex_map", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pcrs: BTreeMap<u8, Vec<u8>>,
     /// The replayed log's events that were extended, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<MeasuredEvent>,
-    /// Clock, counters and firmware version.
-    pub tpm: TpmState,
+    /// Where the values of each section come from and what proves them.
+    pub sources: BTreeMap<String, String>,
+}
+
+impl Claims {
+    /// Claims of a kind, bound as said, that say nothing yet.
+    #[cfg(feature = "verify")]
+    pub(crate) fn new(kind: &str, trust_class: Option<TrustClass>, binder: &Binder) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            trust_class,
+            binding: binder.into(),
+            snp: None,
+            tdx: None,
+            tpm: None,
+            azure: None,
+            pcrs: BTreeMap::new(),
+            events: Vec::new(),
+            sources: BTreeMap::new(),
+        }
+    }
+
+    /// Says where the values of a section come from.
+    #[cfg(feature = "verify")]
+    pub(crate) fn source(&mut self, section: &str, text: &str) {
+        self.sources.insert(section.to_owned(), text.to_owned());
+    }
 }
 
 /// Proof that something was verified: only this crate's verifier makes one.

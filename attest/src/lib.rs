@@ -9,12 +9,13 @@
 //! | verify | `verify` | `verify::verify`, which returns [`Verified`](claims::Verified) claims or a named refusal |
 //! | measure | `measure` | `measure::uki`, the PCR values a unified kernel image will produce |
 //!
-//! What all sides share is always compiled and does no I/O: the wire form of evidence ([`evidence`]), what
-//! verified evidence says ([`claims`]), and total, bounded parsers of hostile bytes ([`tpm`], [`eventlog`]).
-//!
-//! A further kind of evidence (SEV-SNP, TDX, Azure) is a variant of [`evidence::Evidence`] plus one module
-//! each under `collect/` and `verify/`.
+//! What all sides share is always compiled and does no I/O: the wire form of evidence ([`evidence`]) and total,
+//! bounded parsers of hostile bytes ([`tpm`], [`eventlog`], [`snp`], [`tdx`]). What verified evidence says is one
+//! structure for all kinds, [`claims::Claims`].
 
+pub mod azure;
+pub mod bytes;
+#[cfg(feature = "verify")]
 pub mod claims;
 #[cfg(feature = "verify")]
 mod der;

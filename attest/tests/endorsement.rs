@@ -9,8 +9,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use dawnkey_attest::{
-    claims::Claims,
-    evidence::{Binder, Evidence},
+    claims::TpmClaims,
+    evidence::{Evidence, Exchange},
     fake::{LogBuilder, SoftTpm},
     tpm::{
         hash::Hash,
@@ -292,19 +292,28 @@ fn no_flipped_bit_of_an_endorsement_certificate_changes_what_is_accepted() {
 }
 
 /// Claims of an honest quote with this EK certificate.
-fn claims(tpm: &SoftTpm, certificate: Vec<u8>, roots: Vec<Vec<u8>>) -> Claims {
-    let binder = Binder([1; 64]);
+fn claims(tpm: &SoftTpm, certificate: Vec<u8>, roots: Vec<Vec<u8>>) -> TpmClaims {
+    let exchange = Exchange([1; 64]);
     let log = LogBuilder::new(&[Hash::Sha256]).build();
     let mut evidence = tpm.evidence(
-        &tpm.honest(&binder, &BTreeMap::new()),
+        &tpm.honest(&exchange, &BTreeMap::new()),
         &BTreeMap::new(),
         log,
     );
     evidence.ek_certificate = certificate;
     let evidence = Evidence::Vtpm(Box::new(evidence));
-    let roots = Roots { tpm_ek: roots };
-    let verified = verify::verify(&evidence, &binder, &roots, &Collateral::default(), at(2026));
-    verified.unwrap().claims().clone()
+    let roots = Roots {
+        tpm_ek: roots,
+        ..Roots::default()
+    };
+    let verified = verify::verify(
+        &evidence,
+        &exchange.into(),
+        &roots,
+        &Collateral::default(),
+        at(2026),
+    );
+    verified.unwrap().claims().tpm.clone().unwrap()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 use dawnkey_attest::{
     claims::Claims,
     eventlog::{LogError, ReplayError, kind},
-    evidence::{Binder, Evidence, VtpmEvidence},
+    evidence::{Evidence, Exchange, VtpmEvidence},
     fake::{AK_ATTRIBUTES, LogBuilder, QuoteParts, SoftTpm},
     tpm::{hash::Hash, public::Attributes},
     verify::{
@@ -20,7 +20,7 @@ use dawnkey_attest::{
     },
 };
 
-const BINDER: Binder = Binder([7; 64]);
+const EXCHANGE: Exchange = Exchange([7; 64]);
 
 /// An honest boot: TPM, PCR values, event log.
 struct Boot {
@@ -52,7 +52,7 @@ impl Boot {
 
     /// Evidence whose quote was changed before it was signed.
     fn with(&self, change: impl FnOnce(&mut QuoteParts)) -> VtpmEvidence {
-        let mut parts = self.tpm.honest(&BINDER, &self.pcrs);
+        let mut parts = self.tpm.honest(&EXCHANGE, &self.pcrs);
         change(&mut parts);
         self.tpm.evidence(&parts, &self.pcrs, self.log.clone())
     }
@@ -63,21 +63,24 @@ fn judge(evidence: VtpmEvidence) -> Result<Claims, VtpmError> {
     let evidence = Evidence::Vtpm(Box::new(evidence));
     verify::verify(
         &evidence,
-        &BINDER,
+        &EXCHANGE.into(),
         &Roots::default(),
         &Collateral::default(),
         now,
     )
     .map(|verified| verified.claims().clone())
-    .map_err(|VerifyError::Vtpm(error)| error)
+    .map_err(|error| match error {
+        VerifyError::Vtpm(error) => error,
+        other => panic!("{other}"),
+    })
 }
 
 #[test]
 fn accepts_the_honest_boot_without_endorsement() {
     let claims = judge(Boot::new().honest()).unwrap();
-    assert_eq!(claims.endorsement, None);
+    assert_eq!(claims.tpm.as_ref().unwrap().endorsement, None);
     assert_eq!(
-        claims.endorsement_problem.as_deref(),
+        claims.tpm.as_ref().unwrap().endorsement_problem.as_deref(),
         Some("the TPM has no endorsement key certificate")
     );
     assert_eq!(claims.events.len(), 3);
@@ -349,7 +352,7 @@ fn accepts_no_flipped_bit_that_changes_what_the_log_says() {
                 claims
                     .events
                     .iter()
-                    .map(|event| (event.pcr, event.digest.clone()))
+                    .map(|event| (event.register, event.digest.clone()))
                     .collect()
             };
             assert_eq!(proven(&claims), proven(&honest), "log bit {bit}");

@@ -22,7 +22,8 @@ use dawnkey_attest::snp::report::SigningKey;
 use dawnkey_attest::snp::roots::Roots;
 use dawnkey_attest::snp::vek::VekKind;
 use dawnkey_attest::snp::verify::{ChainCache, CrlRule, verify};
-use dawnkey_attest::snp::{Crypto, SnpError, SnpPolicy};
+use dawnkey_attest::snp::{SnpError, SnpPolicy};
+use dawnkey_attest::verify::Crypto;
 use rustls_pki_types::UnixTime;
 use snp_common::{CRL_DATES, NOW, Setup, amd};
 

@@ -10,12 +10,13 @@
 
 mod snp_common;
 
+use dawnkey_attest::snp::SnpError;
 use dawnkey_attest::snp::error::Role;
 use dawnkey_attest::snp::fake::{Authority, MockAmd, NOT_AFTER, NOT_BEFORE, VekSpec};
 use dawnkey_attest::snp::product::Product;
 use dawnkey_attest::snp::vek::VekKind;
 use dawnkey_attest::snp::verify::CrlRule;
-use dawnkey_attest::snp::{Crypto, SnpError};
+use dawnkey_attest::verify::Crypto;
 use snp_common::{CRL_DATES, NOW, Setup, amd};
 
 #[test]

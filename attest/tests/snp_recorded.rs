@@ -27,7 +27,8 @@ use dawnkey_attest::snp::roots::Roots;
 use dawnkey_attest::snp::tcb::TcbFloor;
 use dawnkey_attest::snp::vek::{Vek, VekKind};
 use dawnkey_attest::snp::verify::{ChainCache, CrlRule, SnpVerified, verify, verify_chain};
-use dawnkey_attest::snp::{Crypto, SnpError, SnpPolicy};
+use dawnkey_attest::snp::{SnpError, SnpPolicy};
+use dawnkey_attest::verify::Crypto;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 

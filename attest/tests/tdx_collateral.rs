@@ -10,10 +10,11 @@
 mod tdx_common;
 
 use dawnkey_attest::tdx::{
-    Chain, Crypto, Level, Part, TdxCollateral, TdxError,
+    Chain, Level, Part, TdxCollateral, TdxError,
     fake::{MockCertificate, MockIntel, Spec},
     verify,
 };
+use dawnkey_attest::verify::Crypto;
 use jiff::SignedDuration;
 use tdx_common::{outcome, unix};
 

@@ -10,14 +10,15 @@
 mod tdx_common;
 
 use dawnkey_attest::{
-    evidence::Binder,
+    evidence::{Binder, Exchange},
     tdx::{
-        Bytes, Chain, Crypto, GenuineQuote, QuoteError, TcbStatus, TdxError, TdxEvidence,
-        TdxEvidenceError, TdxPolicy, TdxRoots,
+        Bytes, Chain, GenuineQuote, QuoteError, TcbStatus, TdxError, TdxEvidence, TdxEvidenceError,
+        TdxPolicy, TdxRoots,
         ccel::{CcelError, RtmrLog},
         fake::{MockIntel, Spec},
         verify, verify_evidence,
     },
+    verify::Crypto,
 };
 use tdx_common::{outcome, unix};
 
@@ -215,7 +216,7 @@ fn binds_evidence_to_the_exchange_and_its_event_log_to_the_quote() {
     };
     let intel = MockIntel::new();
     let (roots, now) = (intel.roots(), unix(spec.now));
-    let binder = Binder(spec.report_data);
+    let binder = Binder::Exchange(Exchange(spec.report_data));
     let mut evidence = TdxEvidence {
         quote: intel.quote(&spec),
         event_log: event.into(),
@@ -227,7 +228,8 @@ fn binds_evidence_to_the_exchange_and_its_event_log_to_the_quote() {
         bound.verified.claims().td.rtmr
     );
 
-    let other = verify_evidence(&evidence, &Binder([0; 64]), None, &roots, now).unwrap_err();
+    let elsewhere = Binder::Exchange(Exchange([0; 64]));
+    let other = verify_evidence(&evidence, &elsewhere, None, &roots, now).unwrap_err();
     assert_eq!(other, TdxEvidenceError::Binder);
 
     evidence.event_log = event.replace("ready", "steady").into();

@@ -10,8 +10,9 @@
 mod tdx_common;
 
 use dawnkey_attest::tdx::{
-    CheckedCollateral, Crypto, PlatformClaims, Quote, TdxClaims, ccel::RtmrLog, verify,
+    CheckedCollateral, PlatformClaims, Quote, TdxClaims, ccel::RtmrLog, verify,
 };
+use dawnkey_attest::verify::Crypto;
 use serde_json::{Value, json};
 use tdx_common::{Case, evidence_dir};
 

@@ -8,15 +8,19 @@
 
 mod common;
 
-use common::{BINDER, Machine, collect};
+use common::{EXCHANGE, Machine, collect};
 use dawnkey_attest::{
-    claims::TrustClass,
+    claims::{Binding, Claims, TpmClaims, TrustClass, Verified},
     collect::{Attester as _, CollectError, vtpm::Vtpm},
     enrolment,
-    evidence::{Binder, Evidence},
+    evidence::{Evidence, Exchange},
     fake::EkKind,
     verify::{credential, credential::CredentialError},
 };
+
+fn tpm(verified: &Verified<Claims>) -> &TpmClaims {
+    verified.claims().tpm.as_ref().unwrap()
+}
 
 #[test]
 fn accepts_genuine_evidence_and_names_its_trust_class() {
@@ -25,13 +29,12 @@ fn accepts_genuine_evidence_and_names_its_trust_class() {
     let evidence = collect(&mut vtpm);
     let verified = machine.verify(&evidence).unwrap();
     let claims = verified.claims();
-    assert_eq!(claims.trust_class, TrustClass::Hypervisor);
+    assert_eq!(claims.trust_class, Some(TrustClass::Hypervisor));
+    assert_eq!(claims.binding, Binding::Exchange);
     assert_eq!(claims.kind, "vtpm");
-    assert_eq!(claims.endorsement_problem, None);
-    assert_eq!(
-        claims.endorsement.as_ref().unwrap().ek_spki_sha256.len(),
-        64
-    );
+    let tpm = claims.tpm.as_ref().unwrap();
+    assert_eq!(tpm.endorsement_problem, None);
+    assert_eq!(tpm.endorsement.as_ref().unwrap().ek_spki_sha256.len(), 64);
     assert_eq!(claims.pcrs.len(), 24);
     assert_eq!(claims.pcrs[&17], [0xff; 32]);
     let wire = Evidence::Vtpm(Box::new(evidence));
@@ -47,7 +50,7 @@ fn keeps_the_attestation_key_over_reboots() {
     assert_eq!(first.ak_public, second.ak_public);
     assert_eq!(first.ek_public, second.ek_public);
     let claims = machine.verify(&second).unwrap();
-    assert!(claims.claims().endorsement.is_some());
+    assert!(tpm(&claims).endorsement.is_some());
 }
 
 #[test]
@@ -65,15 +68,15 @@ fn round_trip(kind: EkKind) {
     let mut vtpm = machine.open();
     let evidence = collect(&mut vtpm);
     let verified = machine.verify(&evidence).unwrap();
-    assert_eq!(verified.claims().endorsement_problem, None);
-    let name = hex::decode(&verified.claims().attestation_key_name).unwrap();
+    assert_eq!(tpm(&verified).endorsement_problem, None);
+    let name = hex::decode(&tpm(&verified).attestation_key_name).unwrap();
     let secret = [0x5a; 32];
     let made = credential::make(&evidence.ek_public, &name, &secret).unwrap();
     let proof = vtpm
-        .activate(&made.id_object, &made.encrypted_secret, &BINDER)
+        .activate(&made.id_object, &made.encrypted_secret, &EXCHANGE)
         .unwrap();
-    assert_eq!(proof, enrolment::proof(&secret, &BINDER));
-    assert_ne!(proof, enrolment::proof(&secret, &Binder([8; 64])));
+    assert_eq!(proof, enrolment::proof(&secret, &EXCHANGE));
+    assert_ne!(proof, enrolment::proof(&secret, &Exchange([8; 64])));
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn does_not_activate_a_credential_for_another_key_name() {
     let mut other = vec![0x00, 0x0b];
     other.extend_from_slice(&[9; 32]);
     let made = credential::make(&evidence.ek_public, &other, &[1; 32]).unwrap();
-    let error = vtpm.activate(&made.id_object, &made.encrypted_secret, &BINDER);
+    let error = vtpm.activate(&made.id_object, &made.encrypted_secret, &EXCHANGE);
     assert!(matches!(
         error,
         Err(CollectError::Tpm {
@@ -100,17 +103,17 @@ fn does_not_activate_a_credential_for_another_tpm() {
     let other = Machine::new(EkKind::Rsa);
     let mut vtpm = machine.open();
     let verified = machine.verify(&collect(&mut vtpm)).unwrap();
-    let name = hex::decode(&verified.claims().attestation_key_name).unwrap();
+    let name = hex::decode(&tpm(&verified).attestation_key_name).unwrap();
     let foreign = collect(&mut other.open());
     let made = credential::make(&foreign.ek_public, &name, &[1; 32]).unwrap();
-    let error = vtpm.activate(&made.id_object, &made.encrypted_secret, &BINDER);
+    let error = vtpm.activate(&made.id_object, &made.encrypted_secret, &EXCHANGE);
     assert!(matches!(error, Err(CollectError::Tpm { .. })));
 }
 
 #[test]
 fn refuses_a_challenge_of_absurd_size() {
     let machine = Machine::new(EkKind::Rsa);
-    let error = machine.open().activate(&[0; 4096], &[0; 256], &BINDER);
+    let error = machine.open().activate(&[0; 4096], &[0; 256], &EXCHANGE);
     assert!(matches!(
         error,
         Err(CollectError::Challenge {
@@ -176,10 +179,10 @@ fn names_a_missing_or_oversized_event_log() {
     let machine = Machine::new(EkKind::Rsa);
     let mut config = machine.config();
     config.event_log = "/nonexistent/log".into();
-    let error = Vtpm::open(config).unwrap().collect(&BINDER).unwrap_err();
+    let error = Vtpm::open(config).unwrap().collect(&EXCHANGE).unwrap_err();
     assert!(matches!(error, CollectError::EventLog { .. }));
     machine.write_log(&vec![0; (1 << 20) + 1]);
-    let error = machine.open().collect(&BINDER).unwrap_err();
+    let error = machine.open().collect(&EXCHANGE).unwrap_err();
     assert!(matches!(error, CollectError::EventLogTooLarge { .. }));
 }
 

@@ -34,10 +34,8 @@ fn scene() -> tempfile::TempDir {
     );
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     let claims = format!(
-        r#"{{"kind":"vtpm","trust_class":"hypervisor","attestation_key_name":"000b","endorsement":null,
-        "endorsement_problem":"no certificate","events":[],
-        "pcrs":{{"4":"{four}","11":"{eleven}","12":"{zero}","15":"{zero}"}},
-        "tpm":{{"clock":1,"reset_count":1,"restart_count":0,"safe":true,"firmware_version":1}}}}"#
+        r#"{{"kind":"vtpm","trust_class":"hypervisor","binding":"exchange","sources":{{}},
+        "pcrs":{{"4":"{four}","11":"{eleven}","12":"{zero}","15":"{zero}"}}}}"#
     );
     std::fs::write(dir.path().join("claims.json"), claims).unwrap();
     dir

@@ -1,10 +1,10 @@
 //! The adapter to `dawnkey-attest`: evidence in, proof or refusal out.
 
 use dawnkey_attest::claims::{Claims, Verified};
-use dawnkey_attest::evidence::{Binder, DecodeError, Evidence};
+use dawnkey_attest::evidence::{Binder, DecodeError, Evidence, Exchange};
 use dawnkey_attest::verify::credential::{self, Credential};
 use dawnkey_attest::verify::vtpm::VtpmError;
-use dawnkey_attest::verify::{Collateral, Roots, UnixTime, VerifyError, verify};
+use dawnkey_attest::verify::{Collateral, Crypto, Roots, UnixTime, VerifyError, verify};
 use dawnkey_proto::message::{EvidenceItem, Reason, Refusal, Retry};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Appraised {
     claims: Proof,
-    ek_public: Vec<u8>,
+    /// A TPM's endorsement key, for a challenge.
+    ek_public: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -45,9 +46,14 @@ impl Appraised {
             });
         }
         let malformed = |e: String| refusal(Reason::EvidenceMalformed, e);
-        let name = hex::decode(&self.claims().attestation_key_name)
-            .map_err(|e| malformed(e.to_string()))?;
-        credential::make(&self.ek_public, &name, secret)
+        let (Some(ek_public), Some(tpm)) = (&self.ek_public, &self.claims().tpm) else {
+            let kind = &self.claims().kind;
+            return Err(malformed(format!(
+                "evidence of kind {kind} has no endorsement key to challenge"
+            )));
+        };
+        let name = hex::decode(&tpm.attestation_key_name).map_err(|e| malformed(e.to_string()))?;
+        credential::make(ek_public, &name, secret)
             .map_err(|e| malformed(format!("encrypt a challenge to the endorsement key: {e}")))
     }
 }
@@ -61,16 +67,17 @@ pub fn appraise(
     items: &[EvidenceItem],
     binder: &dawnkey_proto::binding::Binder,
     roots: &Roots,
+    collateral: &Collateral,
     now: Timestamp,
 ) -> Result<Appraised, Refusal> {
     let [item] = items else {
         let detail = format!("{} items of evidence; one is judged", items.len());
         return Err(refusal(Reason::EvidenceKindNotAllowed, detail));
     };
-    let binder = Binder(binder.0);
+    let exchange = Exchange(binder.0);
     #[cfg(test)]
     if item.kind == FORGED {
-        return forged(item, &binder);
+        return forged(item, &exchange);
     }
     let evidence = Evidence::decode(&item.kind, &item.payload).map_err(|e| {
         let reason = match e {
@@ -79,11 +86,14 @@ pub fn appraise(
         };
         refusal(reason, e.to_string())
     })?;
-    let Evidence::Vtpm(vtpm) = &evidence;
-    let ek_public = vtpm.ek_public.clone();
+    let ek_public = match &evidence {
+        Evidence::Vtpm(vtpm) => Some(vtpm.ek_public.clone()),
+        _ => None,
+    };
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-    let verified = verify(&evidence, &binder, roots, &Collateral::default(), now)
+    let binder = Binder::Exchange(exchange);
+    let verified = verify(&evidence, &binder, roots, collateral, now)
         .map_err(|e| refusal(reason(&e), e.to_string()))?;
     Ok(Appraised {
         claims: Proof::Verified(Box::new(verified)),
@@ -97,9 +107,7 @@ fn refusal(reason: Reason, detail: String) -> Refusal {
             "make the quote in this connection for this request; a proxy must pass TLS through"
         }
         Reason::EventLogMismatch => "boot again; the firmware's log must explain every PCR",
-        Reason::EvidenceKindNotAllowed => {
-            "send evidence of one kind that this service judges: vtpm"
-        }
+        Reason::EvidenceKindNotAllowed => "send one item of evidence: vtpm, snp, tdx or azure",
         _ => "",
     };
     Refusal {
@@ -111,7 +119,19 @@ fn refusal(reason: Reason, detail: String) -> Refusal {
 }
 
 fn reason(error: &VerifyError) -> Reason {
-    let VerifyError::Vtpm(error) = error;
+    match error {
+        VerifyError::Vtpm(error) => tpm_reason(error),
+        other => match (other.reason_class(), other.crypto()) {
+            ("report_data_mismatch", _) => Reason::BinderMismatch,
+            ("event_log_mismatch", _) => Reason::EventLogMismatch,
+            (_, Crypto::Invalid) => Reason::SignatureInvalid,
+            (_, Crypto::NotApplicable) => Reason::EvidenceMalformed,
+            (_, Crypto::Valid | Crypto::Unknown) => Reason::EndorsementUntrusted,
+        },
+    }
+}
+
+fn tpm_reason(error: &VtpmError) -> Reason {
     match error {
         VtpmError::BinderMismatch { .. } => Reason::BinderMismatch,
         VtpmError::Signature(_)
@@ -127,9 +147,9 @@ fn reason(error: &VerifyError) -> Reason {
 }
 
 #[cfg(test)]
-fn forged(item: &EvidenceItem, binder: &Binder) -> Result<Appraised, Refusal> {
+fn forged(item: &EvidenceItem, exchange: &Exchange) -> Result<Appraised, Refusal> {
     let malformed = |_| refusal(Reason::EvidenceMalformed, "forged evidence".into());
-    let bound = item.payload.get(..64) == Some(binder.0.as_slice());
+    let bound = item.payload.get(..64) == Some(exchange.0.as_slice());
     if !bound {
         return Err(refusal(Reason::BinderMismatch, "forged evidence".into()));
     }
@@ -142,7 +162,7 @@ impl Appraised {
     pub(crate) fn forge(claims: Claims) -> Self {
         Self {
             claims: Proof::Forged(Box::new(claims)),
-            ek_public: Vec::new(),
+            ek_public: None,
         }
     }
 }
@@ -154,9 +174,15 @@ mod tests {
 
     fn refused(items: &[EvidenceItem]) -> Reason {
         let binder = dawnkey_proto::binding::Binder([1; 64]);
-        appraise(items, &binder, &Roots::default(), Timestamp::UNIX_EPOCH)
-            .unwrap_err()
-            .reason
+        appraise(
+            items,
+            &binder,
+            &Roots::default(),
+            &Collateral::default(),
+            Timestamp::UNIX_EPOCH,
+        )
+        .unwrap_err()
+        .reason
     }
 
     fn item(kind: &str, payload: &[u8]) -> EvidenceItem {

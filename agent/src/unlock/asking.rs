@@ -6,7 +6,7 @@ use crate::report::{Event, Sink, Stage};
 use crate::retry::Budget;
 use crate::service::Session;
 use dawnkey_attest::collect::Attester;
-use dawnkey_attest::evidence::{Binder, Evidence};
+use dawnkey_attest::evidence::{Evidence, Exchange};
 use dawnkey_dm::{Found, Grant};
 use dawnkey_proto::message::{Answer, Ask, Challenge, EvidenceItem, Release, SeenHeader};
 use dawnkey_secret::{ConfirmToken, Dek};
@@ -23,19 +23,19 @@ impl<S: Session> Unlock<Attested<S>> {
         let Attested {
             measured,
             mut session,
-            binder,
+            exchange,
             evidence,
         } = self.state;
         let mut trace = self.trace;
         let began = Instant::now();
-        let mut exchange = Exchange {
+        let mut dialogue = Dialogue {
             session: &mut session,
             attester,
-            binder: &binder,
+            exchange: &exchange,
             trace: &mut trace,
             report,
         };
-        let answer = exchange.verdict(&measured.body, evidence, budget).await;
+        let answer = dialogue.verdict(&measured.body, evidence, budget).await;
         let opened = answer.and_then(|answer| open(&measured, answer));
         trace.stages.add(Stage::Ask, began.elapsed());
         let (release, dek, token) = match opened {
@@ -59,15 +59,15 @@ impl<S: Session> Unlock<Attested<S>> {
 }
 
 /// The calls over one connection until there is a verdict.
-struct Exchange<'a, S, A> {
+struct Dialogue<'a, S, A> {
     session: &'a mut S,
     attester: &'a mut A,
-    binder: &'a Binder,
+    exchange: &'a Exchange,
     trace: &'a mut Trace,
     report: Sink<'a>,
 }
 
-impl<S: Session, A: Attester> Exchange<'_, S, A> {
+impl<S: Session, A: Attester> Dialogue<'_, S, A> {
     async fn verdict(
         &mut self,
         body: &[u8],
@@ -99,7 +99,7 @@ impl<S: Session, A: Attester> Exchange<'_, S, A> {
         } = challenge;
         let proof = self.trace.stages.time(Stage::Activate, || {
             self.attester
-                .activate(id_object, encrypted_secret, self.binder)
+                .activate(id_object, encrypted_secret, self.exchange)
         })?;
         let answer = self
             .session

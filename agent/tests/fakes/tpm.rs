@@ -1,7 +1,7 @@
 //! A TPM that gives evidence naming its binder.
 
 use dawnkey_attest::collect::{Attester, CollectError};
-use dawnkey_attest::evidence::{Binder, Evidence, VtpmEvidence};
+use dawnkey_attest::evidence::{Evidence, Exchange, VtpmEvidence};
 
 /// What the TPM fails at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,18 +48,23 @@ impl Attester for FakeTpm {
         "vtpm"
     }
 
-    fn collect(&mut self, binder: &Binder) -> Result<Evidence, CollectError> {
+    fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError> {
         self.unless(Fails::Collect)?;
-        self.collected.push(binder.0);
+        self.collected.push(exchange.0);
         Ok(Evidence::Vtpm(Box::new(VtpmEvidence {
-            quote: binder.0.to_vec(),
+            quote: exchange.0.to_vec(),
             ..VtpmEvidence::default()
         })))
     }
 
-    fn activate(&mut self, _: &[u8], _: &[u8], binder: &Binder) -> Result<[u8; 32], CollectError> {
+    fn activate(
+        &mut self,
+        _: &[u8],
+        _: &[u8],
+        exchange: &Exchange,
+    ) -> Result<[u8; 32], CollectError> {
         self.unless(Fails::Activate)?;
-        assert_eq!(Some(&binder.0), self.collected.last());
+        assert_eq!(Some(&exchange.0), self.collected.last());
         Ok(PROOF)
     }
 

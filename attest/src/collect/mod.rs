@@ -9,23 +9,23 @@ pub mod vtpm;
 
 pub use error::CollectError;
 
-use crate::evidence::{Binder, Evidence};
+use crate::evidence::{Evidence, Exchange};
 
 /// A source of evidence.
 pub trait Attester {
     /// Kind of evidence it gives, as on the wire.
     fn kind(&self) -> &'static str;
 
-    /// Collects evidence bound to `binder`.
-    fn collect(&mut self, binder: &Binder) -> Result<Evidence, CollectError>;
+    /// Collects evidence bound to `exchange`.
+    fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError>;
 
-    /// Answers an enrolment challenge: HMAC-SHA256 over `binder`, keyed with the secret that only the holder of
+    /// Answers an enrolment challenge: HMAC-SHA256 over `exchange`, keyed with the secret that only the holder of
     /// the endorsement key gets out of `id_object` and `encrypted_secret` (both without their TPM2B size field).
     fn activate(
         &mut self,
         id_object: &[u8],
         encrypted_secret: &[u8],
-        binder: &Binder,
+        exchange: &Exchange,
     ) -> Result<[u8; 32], CollectError>;
 
     /// Records `event` in the boot's last register and caps it, so that evidence of the running system differs

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | endorsement key | the certified one (NV 0x01C00002, …0A, …16, …1C), persistent or from its template |
 //! | attestation key | made under the endorsement key at first use, kept at persistent handle [`AK_HANDLE`] |
-//! | quote | all 24 PCRs of one bank, qualifying data SHA-256(binder) |
+//! | quote | all 24 PCRs of one bank, qualifying data SHA-256(exchange) |
 //! | boot's last register | PCR 15 |
 
 use std::{fs::File, io::Read as _, path::PathBuf, str::FromStr as _};
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     enrolment,
-    evidence::{Binder, Evidence, KIND_VTPM, PcrBank, PcrValue, VtpmEvidence},
+    evidence::{Evidence, Exchange, KIND_VTPM, PcrBank, PcrValue, VtpmEvidence},
     tpm::{PCR_COUNT, attest::Quote, hash::Hash},
 };
 
@@ -110,10 +110,10 @@ impl Vtpm {
     }
 
     /// One quote: `TPMS_ATTEST` and `TPMT_SIGNATURE`.
-    fn quote(&mut self, binder: &Binder) -> Result<(Vec<u8>, Vec<u8>), CollectError> {
+    fn quote(&mut self, exchange: &Exchange) -> Result<(Vec<u8>, Vec<u8>), CollectError> {
         let doing = "quote";
         let selection = pcr::selection(self.config.bank, 0..PCR_COUNT)?;
-        let data = Data::try_from(binder.qualifying_data().to_vec()).doing(doing)?;
+        let data = Data::try_from(exchange.qualifying_data().to_vec()).doing(doing)?;
         let key = self.ak.handle;
         let (attest, signature) =
             session::with_hmac(&mut self.context, self.ek.handle, |context, session| {
@@ -155,6 +155,8 @@ impl Vtpm {
             ek_public: self.ek.public.bytes().to_vec(),
             ek_certificate: self.ek.certificate.clone(),
             ek_chain: self.ek.chain.clone(),
+            ak_certificate: Vec::new(),
+            ak_chain: Vec::new(),
         }))
     }
 }
@@ -164,11 +166,11 @@ impl Attester for Vtpm {
         KIND_VTPM
     }
 
-    fn collect(&mut self, binder: &Binder) -> Result<Evidence, CollectError> {
+    fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError> {
         for _ in 0..ATTEMPTS {
             let event_log = self.read_event_log()?;
             let values = pcr::read_all(&mut self.context, self.config.bank)?;
-            let (quote, signature) = self.quote(binder)?;
+            let (quote, signature) = self.quote(exchange)?;
             // The attestation key's scheme has SHA-256, so the quote's digest of the values has it too.
             let parts: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
             let digest = Hash::Sha256.digest(&parts);
@@ -193,7 +195,7 @@ impl Attester for Vtpm {
         &mut self,
         id_object: &[u8],
         encrypted_secret: &[u8],
-        binder: &Binder,
+        exchange: &Exchange,
     ) -> Result<[u8; 32], CollectError> {
         let challenge = |what, found| move |_| CollectError::Challenge { what, found };
         let id = IdObject::try_from(id_object.to_vec())
@@ -213,7 +215,7 @@ impl Attester for Vtpm {
             })
         })?;
         let released = Zeroizing::new(released.value().to_vec());
-        Ok(enrolment::proof(&released, binder))
+        Ok(enrolment::proof(&released, exchange))
     }
 
     fn close_boot(&mut self, event: &[u8]) -> Result<(), CollectError> {

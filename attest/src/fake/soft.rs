@@ -8,7 +8,7 @@ use aws_lc_rs::{
 };
 
 use crate::{
-    evidence::{Binder, PcrBank, PcrValue, VtpmEvidence},
+    evidence::{Exchange, PcrBank, PcrValue, VtpmEvidence},
     tpm::{PCR_COUNT, attest, hash::Hash, name, public::Public},
 };
 
@@ -72,7 +72,7 @@ impl SoftTpm {
     }
 
     /// What an honest TPM would quote: all PCRs of the SHA-256 bank, absent ones zero.
-    pub fn honest(&self, binder: &Binder, pcrs: &BTreeMap<u8, Vec<u8>>) -> QuoteParts {
+    pub fn honest(&self, exchange: &Exchange, pcrs: &BTreeMap<u8, Vec<u8>>) -> QuoteParts {
         let (ak, ek) = (
             Public::parse(&self.ak_public).unwrap(),
             Public::parse(&self.ek_public).unwrap(),
@@ -84,7 +84,7 @@ impl SoftTpm {
             magic: attest::GENERATED,
             kind: attest::ST_QUOTE,
             signer: name::qualified(ak.name_alg, &parent, &ak.name()),
-            extra_data: binder.qualifying_data().to_vec(),
+            extra_data: exchange.qualifying_data().to_vec(),
             selections: vec![(Hash::Sha256.id(), (0..PCR_COUNT).collect())],
             pcr_digest: Hash::Sha256.digest(&parts),
         }
@@ -113,6 +113,8 @@ impl SoftTpm {
             ek_public: self.ek_public.clone(),
             ek_certificate: Vec::new(),
             ek_chain: Vec::new(),
+            ak_certificate: Vec::new(),
+            ak_chain: Vec::new(),
         }
     }
 

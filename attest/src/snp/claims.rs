@@ -1,52 +1,56 @@
 //! What a report and an endorsement certificate say, as plain data: byte strings in hex, bit fields as hex
 //! numbers beside their decoded flags.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::report::{Report, SigningKey};
+use super::report::{FirmwareVersion, Report, SigningKey, Tcbs};
 use super::tcb::{Tcb, TcbLayout};
+use crate::bytes::{Bytes, Hex};
 
 /// A report's fields. Nothing in it says that the report was verified.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct ReportClaims {
     pub version: u32,
     pub guest_svn: u32,
-    pub policy: String,
+    pub policy: Hex,
     pub policy_flags: PolicyFlags,
-    pub family_id: String,
-    pub image_id: String,
+    pub family_id: Bytes<16>,
+    pub image_id: Bytes<16>,
     pub vmpl: u32,
     pub signature_algo: u32,
     pub current_tcb: Tcb,
-    pub platform_info: String,
+    pub platform_info: Hex,
     pub platform_flags: PlatformFlags,
     pub author_key_en: bool,
     pub mask_chip_key: bool,
     pub signing_key: String,
-    pub report_data: String,
-    pub measurement: String,
-    pub host_data: String,
-    pub id_key_digest: String,
-    pub author_key_digest: String,
-    pub report_id: String,
-    pub report_id_ma: String,
+    pub report_data: Bytes<64>,
+    pub measurement: Bytes<48>,
+    pub host_data: Bytes<32>,
+    pub id_key_digest: Bytes<48>,
+    pub author_key_digest: Bytes<48>,
+    pub report_id: Bytes<32>,
+    pub report_id_ma: Bytes<32>,
     pub reported_tcb: Tcb,
-    pub chip_id: String,
+    pub chip_id: Bytes<64>,
     pub committed_tcb: Tcb,
-    pub current_version: String,
-    pub committed_version: String,
+    pub current_version: FirmwareVersion,
+    pub committed_version: FirmwareVersion,
     pub launch_tcb: Tcb,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpuid: Option<CpuidClaims>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_mit_vector: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_mit_vector: Option<u64>,
+    /// Offset of the first reserved byte that is not zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_not_zero: Option<usize>,
 }
 
 /// Guest policy, decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct PolicyFlags {
     pub abi_minor: u8,
@@ -63,7 +67,7 @@ pub struct PolicyFlags {
 }
 
 /// Platform information, decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct PlatformFlags {
     pub smt_enabled: bool,
@@ -76,11 +80,11 @@ pub struct PlatformFlags {
 }
 
 /// CPU of the chip.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct CpuidClaims {
-    pub family: String,
-    pub model: String,
+    pub family: Hex<u8>,
+    pub model: Hex<u8>,
     pub stepping: u8,
 }
 
@@ -92,14 +96,14 @@ impl ReportClaims {
         Self {
             version: report.version,
             guest_svn: report.guest_svn,
-            policy: format!("{:#x}", report.policy.0),
+            policy: Hex(report.policy.0),
             policy_flags: policy_flags(report),
-            family_id: hex::encode(report.family_id),
-            image_id: hex::encode(report.image_id),
+            family_id: Bytes(report.family_id),
+            image_id: Bytes(report.image_id),
             vmpl: report.vmpl,
             signature_algo: report.signature_algo,
             current_tcb: tcbs.current,
-            platform_info: format!("{:#x}", report.platform_info.0),
+            platform_info: Hex(report.platform_info.0),
             platform_flags: platform_flags(report),
             author_key_en: report.author_key_en(),
             mask_chip_key: report.mask_chip_key(),
@@ -109,28 +113,47 @@ impl ReportClaims {
                 SigningKey::None => "none".to_owned(),
                 SigningKey::Reserved(value) => format!("reserved ({value})"),
             },
-            report_data: hex::encode(report.report_data),
-            measurement: hex::encode(report.measurement),
-            host_data: hex::encode(report.host_data),
-            id_key_digest: hex::encode(report.id_key_digest),
-            author_key_digest: hex::encode(report.author_key_digest),
-            report_id: hex::encode(report.report_id),
-            report_id_ma: hex::encode(report.report_id_ma),
+            report_data: Bytes(report.report_data),
+            measurement: Bytes(report.measurement),
+            host_data: Bytes(report.host_data),
+            id_key_digest: Bytes(report.id_key_digest),
+            author_key_digest: Bytes(report.author_key_digest),
+            report_id: Bytes(report.report_id),
+            report_id_ma: Bytes(report.report_id_ma),
             reported_tcb: tcbs.reported,
-            chip_id: hex::encode(report.chip_id),
+            chip_id: Bytes(report.chip_id),
             committed_tcb: tcbs.committed,
-            current_version: report.current_version.to_string(),
-            committed_version: report.committed_version.to_string(),
+            current_version: report.current_version,
+            committed_version: report.committed_version,
             launch_tcb: tcbs.launch,
             cpuid: report.cpuid.map(|cpuid| CpuidClaims {
-                family: format!("{:#x}", cpuid.family),
-                model: format!("{:#x}", cpuid.model),
+                family: Hex(cpuid.family),
+                model: Hex(cpuid.model),
                 stepping: cpuid.stepping,
             }),
             launch_mit_vector: report.launch_mit_vector,
             current_mit_vector: report.current_mit_vector,
+            reserved_not_zero: reserved_not_zero(report, &tcbs),
         }
     }
+}
+
+/// Where bits or bytes are set that the report's version reserves.
+fn reserved_not_zero(report: &Report, tcbs: &Tcbs) -> Option<usize> {
+    let fields = [
+        (0x38, tcbs.current),
+        (0x180, tcbs.reported),
+        (0x1e0, tcbs.committed),
+        (0x1f0, tcbs.launch),
+    ];
+    let tcb = fields.into_iter().find(|(_, tcb)| !tcb.reserved_is_zero());
+    let key_info = (report.key_info >> 5 != 0).then_some(0x48);
+    let policy = !report.policy.reserved_one() || report.policy.0 >> 26 != 0;
+    report
+        .nonzero_reserved()
+        .or(tcb.map(|(at, _)| at))
+        .or(key_info)
+        .or(policy.then_some(0x08))
 }
 
 fn policy_flags(report: &Report) -> PolicyFlags {
@@ -168,18 +191,18 @@ pub use endorsement::{SnpClaims, VekClaims};
 
 #[cfg(feature = "verify")]
 mod endorsement {
-    use serde::{Serialize, Serializer, ser::SerializeMap};
+    use serde::{Deserialize, Serialize};
 
     use super::ReportClaims;
     use crate::der::rfc3339;
     use crate::snp::certs::Certificate;
     use crate::snp::chain::name;
     use crate::snp::product::Product;
-    use crate::snp::vek::Vek;
+    use crate::snp::vek::{Vek, VekKind};
     use crate::snp::verify::SnpVerified;
 
-    /// What verified SNP evidence says.
-    #[derive(Clone, Debug, Serialize)]
+    /// What verified SNP evidence says: `report` is signed by the endorsed key, `vek` and `product` by AMD.
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[allow(missing_docs)]
     pub struct SnpClaims {
         pub product: Product,
@@ -202,61 +225,86 @@ mod endorsement {
         }
     }
 
-    /// What an endorsement certificate says.
-    #[derive(Clone, Debug)]
+    /// What an endorsement certificate says. `spl_…` are reserved components, by their identifier.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
     pub struct VekClaims {
-        not_before: String,
-        not_after: String,
-        serial: String,
-        vek: Vek,
+        pub kind: VekKind,
+        pub serial: String,
+        pub not_before: String,
+        pub not_after: String,
+        pub struct_version: u8,
+        pub product: String,
+        #[serde(flatten)]
+        pub spl: SplClaims,
+        /// Hex chip id, 64 or 8 bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub hwid: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub csp_id: Option<String>,
+    }
+
+    /// The TCB that an endorsement key was derived for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[allow(missing_docs)]
+    pub struct SplClaims {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub boot_loader: Option<u8>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub tee: Option<u8>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub snp: Option<u8>,
+        #[serde(rename = "spl_3.4", default, skip_serializing_if = "Option::is_none")]
+        pub spl4: Option<u8>,
+        #[serde(rename = "spl_3.5", default, skip_serializing_if = "Option::is_none")]
+        pub spl5: Option<u8>,
+        #[serde(rename = "spl_3.6", default, skip_serializing_if = "Option::is_none")]
+        pub spl6: Option<u8>,
+        #[serde(rename = "spl_3.7", default, skip_serializing_if = "Option::is_none")]
+        pub spl7: Option<u8>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub microcode: Option<u8>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub fmc: Option<u8>,
     }
 
     impl VekClaims {
         /// The certificate's dates and serial number with AMD's extensions.
         #[must_use]
         pub fn new(certificate: &Certificate, vek: &Vek) -> Self {
+            let [
+                _,
+                boot_loader,
+                tee,
+                snp,
+                spl4,
+                spl5,
+                spl6,
+                spl7,
+                microcode,
+                fmc,
+            ] = vek.spl;
             Self {
+                kind: vek.kind,
+                serial: serial(&certificate.serial),
                 not_before: rfc3339(certificate.not_before),
                 not_after: rfc3339(certificate.not_after),
-                serial: serial(&certificate.serial),
-                vek: vek.clone(),
+                struct_version: vek.struct_version,
+                product: vek.product_name.clone(),
+                spl: SplClaims {
+                    boot_loader,
+                    tee,
+                    snp,
+                    spl4,
+                    spl5,
+                    spl6,
+                    spl7,
+                    microcode,
+                    fmc,
+                },
+                hwid: vek.hwid.as_ref().map(hex::encode),
+                csp_id: vek.csp_id.clone(),
             }
-        }
-    }
-
-    impl Serialize for VekClaims {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            const NAMES: [&str; 10] = [
-                "",
-                "boot_loader",
-                "tee",
-                "snp",
-                "spl_3.4",
-                "spl_3.5",
-                "spl_3.6",
-                "spl_3.7",
-                "microcode",
-                "fmc",
-            ];
-            let mut map = serializer.serialize_map(None)?;
-            map.serialize_entry("kind", self.vek.kind.name())?;
-            map.serialize_entry("serial", &self.serial)?;
-            map.serialize_entry("not_before", &self.not_before)?;
-            map.serialize_entry("not_after", &self.not_after)?;
-            map.serialize_entry("struct_version", &self.vek.struct_version)?;
-            map.serialize_entry("product", &self.vek.product_name)?;
-            for (name, value) in NAMES.iter().zip(self.vek.spl) {
-                if let Some(value) = value {
-                    map.serialize_entry(name, &value)?;
-                }
-            }
-            if let Some(hwid) = &self.vek.hwid {
-                map.serialize_entry("hwid", &hex::encode(hwid))?;
-            }
-            if let Some(csp_id) = &self.vek.csp_id {
-                map.serialize_entry("csp_id", csp_id)?;
-            }
-            map.end()
         }
     }
 

@@ -1,10 +1,12 @@
 //! Why SNP evidence is refused: one variant for each reason an operator would act on differently.
 
+use super::auxblob::TableError;
 use super::certs::CertificateError;
 use super::policy::PolicyError;
 use super::report::ReportError;
 use super::report::SigningKey;
 use super::vek::VekKind;
+use crate::verify::Crypto;
 
 /// Which certificate of the hierarchy is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,32 +29,6 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// What is known about the signatures and bindings of evidence, whatever a policy says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crypto {
-    /// All of them hold.
-    Valid,
-    /// One does not hold.
-    Invalid,
-    /// One could not be checked because something is missing.
-    Unknown,
-    /// There is nothing that could be checked.
-    NotApplicable,
-}
-
-impl Crypto {
-    /// `valid`, `invalid`, `unknown` or `n/a`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Invalid => "invalid",
-            Self::Unknown => "unknown",
-            Self::NotApplicable => "n/a",
-        }
-    }
-}
-
 /// Why SNP evidence is refused. Variants are in the order in which they are looked for: those after
 /// [`SnpError::ProductMismatch`] are only reported when every signature and binding holds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +36,8 @@ impl Crypto {
 pub enum SnpError {
     #[error(transparent)]
     Report(#[from] ReportError),
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// A certificate is not one.
     #[error("read the {role}: {source}")]
     Certificate {
@@ -169,6 +147,7 @@ impl SnpError {
         match self {
             Self::Report(ReportError::Length { .. }) => "malformed_length",
             Self::Report(ReportError::Version { .. }) => "unsupported_version",
+            Self::Table(_) => "malformed",
             Self::Certificate { .. } => "malformed",
             Self::NoEndorsementKey => "no_endorsement_key",
             Self::NoIntermediate => "no_endorsement_chain",
@@ -227,7 +206,7 @@ impl SnpError {
     #[must_use]
     pub fn crypto(&self) -> Crypto {
         match self {
-            Self::Report(_) | Self::Certificate { .. } | Self::CrlMalformed(_) => {
+            Self::Report(_) | Self::Table(_) | Self::Certificate { .. } | Self::CrlMalformed(_) => {
                 Crypto::NotApplicable
             }
             Self::NoEndorsementKey | Self::NoIntermediate => Crypto::Unknown,

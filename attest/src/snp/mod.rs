@@ -44,7 +44,7 @@ pub mod vek;
 pub mod verify;
 
 #[cfg(feature = "verify")]
-pub use error::{Crypto, SnpError};
+pub use error::SnpError;
 #[cfg(feature = "verify")]
 pub use policy::SnpPolicy;
 #[cfg(feature = "verify")]

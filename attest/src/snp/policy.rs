@@ -2,12 +2,13 @@
 //!
 //! Rules are judged in the order of [`PolicyError`]'s variants; the first one not met is the answer.
 
+use super::bits::{GuestPolicy, PlatformInfo};
+use super::claims::{ReportClaims, SnpClaims};
 pub use super::policy_error::PolicyError;
 use super::product::Product;
 use super::report::FirmwareVersion;
 use super::tcb::{Tcb, TcbFloor};
 use super::vek::VekKind;
-use super::verify::SnpVerified;
 
 /// Least TCBs, for one product line or for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,17 +146,20 @@ impl SnpPolicy {
         }
     }
 
-    pub(super) fn judge(&self, verified: &SnpVerified) -> Result<(), PolicyError> {
-        self.judge_guest(verified)?;
-        self.judge_key(verified)?;
-        self.judge_platform(verified)?;
-        self.judge_tcbs(verified)?;
-        self.judge_values(verified)
+    /// Judges what verified evidence says.
+    ///
+    /// # Errors
+    /// The first rule that is not met.
+    pub fn judge(&self, claims: &SnpClaims) -> Result<(), PolicyError> {
+        self.judge_guest(&claims.report)?;
+        self.judge_key(claims)?;
+        self.judge_platform(claims)?;
+        self.judge_tcbs(claims)?;
+        self.judge_values(&claims.report)
     }
 
-    fn judge_guest(&self, verified: &SnpVerified) -> Result<(), PolicyError> {
-        let report = verified.report();
-        let policy = report.policy;
+    fn judge_guest(&self, report: &ReportClaims) -> Result<(), PolicyError> {
+        let policy = GuestPolicy(report.policy.0);
         if policy.debug() && !self.allow_debug {
             return Err(PolicyError::DebugEnabled);
         }
@@ -188,20 +192,21 @@ impl SnpPolicy {
         Ok(())
     }
 
-    fn judge_key(&self, verified: &SnpVerified) -> Result<(), PolicyError> {
-        let (report, vek) = (verified.report(), &verified.chain().vek);
+    fn judge_key(&self, claims: &SnpClaims) -> Result<(), PolicyError> {
+        let (report, vek) = (&claims.report, &claims.vek);
+        let hwid = vek.hwid.as_ref().and_then(|id| hex::decode(id).ok());
         if !self.signing_keys.contains(&vek.kind) {
             return Err(PolicyError::SigningKeyNotAllowed {
                 found: vek.kind.name(),
             });
         }
-        if vek.kind == VekKind::Vcek && report.chip_id_is_zero() && !self.allow_masked_chip_id {
+        if vek.kind == VekKind::Vcek && report.chip_id.is_zero() && !self.allow_masked_chip_id {
             return Err(PolicyError::ChipIdMasked);
         }
         if let Some(chips) = &self.chip_ids
-            && !vek.hwid.as_ref().is_some_and(|id| chips.contains(id))
+            && !hwid.is_some_and(|id| chips.contains(&id))
         {
-            let found = vek.hwid.as_ref().map(hex::encode).unwrap_or_default();
+            let found = vek.hwid.clone().unwrap_or_default();
             return Err(PolicyError::ChipNotAllowed { found });
         }
         if let (Some(providers), VekKind::Vlek) = (&self.csp_ids, vek.kind)
@@ -214,22 +219,21 @@ impl SnpPolicy {
         Ok(())
     }
 
-    fn judge_platform(&self, verified: &SnpVerified) -> Result<(), PolicyError> {
-        let report = verified.report();
+    fn judge_platform(&self, claims: &SnpClaims) -> Result<(), PolicyError> {
+        let report = &claims.report;
+        let info = PlatformInfo(report.platform_info.0);
         if let Some(products) = &self.products
-            && !products.contains(verified.product())
+            && !products.contains(&claims.product)
         {
             return Err(PolicyError::ProductNotAllowed {
-                found: verified.product().clone(),
+                found: claims.product.clone(),
             });
         }
-        if let (Some(cpuid), None, false) =
-            (report.cpuid, report.cpuid_product(), self.allow_unknown_cpu)
-        {
-            return Err(PolicyError::UnknownCpu {
-                family: cpuid.family,
-                model: cpuid.model,
-            });
+        if let (Some(cpuid), false) = (&report.cpuid, self.allow_unknown_cpu) {
+            let (family, model) = (cpuid.family.0, cpuid.model.0);
+            if Product::from_cpuid(family, model).is_none() {
+                return Err(PolicyError::UnknownCpu { family, model });
+            }
         }
         if report.version < self.min_report_version {
             return Err(PolicyError::ReportVersionTooOld {
@@ -237,12 +241,12 @@ impl SnpPolicy {
                 min: self.min_report_version,
             });
         }
-        let missing = self.platform_info_set & !report.platform_info.0;
-        let present = self.platform_info_clear & report.platform_info.0;
+        let missing = self.platform_info_set & !info.0;
+        let present = self.platform_info_clear & info.0;
         if missing | present != 0 {
             return Err(PolicyError::PlatformInfoBits { missing, present });
         }
-        if self.require_smt_off && report.platform_info.smt_enabled() {
+        if self.require_smt_off && info.smt_enabled() {
             return Err(PolicyError::SmtEnabled);
         }
         let mitigations = [
@@ -259,49 +263,26 @@ impl SnpPolicy {
                 return Err(PolicyError::MitigationsMissing { which, missing });
             }
         }
-        self.judge_reserved(verified)
+        self.judge_reserved(report)
     }
 
-    fn judge_reserved(&self, verified: &SnpVerified) -> Result<(), PolicyError> {
-        if self.allow_reserved {
-            return Ok(());
+    fn judge_reserved(&self, report: &ReportClaims) -> Result<(), PolicyError> {
+        match report.reserved_not_zero {
+            Some(at) if !self.allow_reserved => Err(PolicyError::ReservedNotZero { at }),
+            _ => Ok(()),
         }
-        let (report, tcbs) = (verified.report(), verified.tcbs());
-        if let Some(at) = report.nonzero_reserved() {
-            return Err(PolicyError::ReservedNotZero { at });
-        }
-        let fields = [
-            (0x38, tcbs.current),
-            (0x180, tcbs.reported),
-            (0x1e0, tcbs.committed),
-            (0x1f0, tcbs.launch),
-        ];
-        if let Some((at, _)) = fields.into_iter().find(|(_, tcb)| !tcb.reserved_is_zero()) {
-            return Err(PolicyError::ReservedNotZero { at });
-        }
-        if report.key_info >> 5 != 0 {
-            return Err(PolicyError::ReservedNotZero { at: 0x48 });
-        }
-        if !report.policy.reserved_one() || report.policy.0 >> 26 != 0 {
-            return Err(PolicyError::ReservedNotZero { at: 0x08 });
-        }
-        Ok(())
     }
 
-    fn judge_tcbs(&self, verified: &SnpVerified) -> Result<(), PolicyError> {
-        let (report, tcbs) = (verified.report(), verified.tcbs());
-        let apply = |floors: &&TcbFloors| {
-            floors
-                .product
-                .as_ref()
-                .is_none_or(|p| p == verified.product())
-        };
+    fn judge_tcbs(&self, claims: &SnpClaims) -> Result<(), PolicyError> {
+        let report = &claims.report;
+        let apply =
+            |floors: &&TcbFloors| floors.product.as_ref().is_none_or(|p| *p == claims.product);
         for floors in self.floors.iter().filter(apply) {
             let pairs: [(&'static str, &Tcb, &TcbFloor); 4] = [
-                ("reported", &tcbs.reported, &floors.reported),
-                ("committed", &tcbs.committed, &floors.committed),
-                ("current", &tcbs.current, &floors.current),
-                ("launch", &tcbs.launch, &floors.launch),
+                ("reported", &report.reported_tcb, &floors.reported),
+                ("committed", &report.committed_tcb, &floors.committed),
+                ("current", &report.current_tcb, &floors.current),
+                ("launch", &report.launch_tcb, &floors.launch),
             ];
             for (which, tcb, floor) in pairs {
                 if let Some((component, found, min)) = tcb.below(floor) {
@@ -324,9 +305,9 @@ impl SnpPolicy {
         // Microcode is loaded by the host's system and not committed; floors on the committed TCB cover it.
         let firmware = TcbFloor {
             microcode: None,
-            ..TcbFloor::from(&tcbs.current)
+            ..TcbFloor::from(&report.current_tcb)
         };
-        let uncommitted = tcbs.committed.below(&firmware).is_some()
+        let uncommitted = report.committed_tcb.below(&firmware).is_some()
             || report.committed_version < report.current_version;
         if uncommitted && !self.allow_provisional_firmware {
             return Err(PolicyError::ProvisionalFirmware);
@@ -334,47 +315,46 @@ impl SnpPolicy {
         Ok(())
     }
 
-    fn judge_values(&self, verified: &SnpVerified) -> Result<(), PolicyError> {
-        let report = verified.report();
+    fn judge_values(&self, report: &ReportClaims) -> Result<(), PolicyError> {
         if self
             .report_data
-            .is_some_and(|wanted| wanted != report.report_data)
+            .is_some_and(|wanted| wanted != report.report_data.0)
         {
             return Err(PolicyError::ReportDataMismatch {
-                found: hex::encode(report.report_data),
+                found: report.report_data.to_string(),
             });
         }
-        if refuses(&self.measurements, &report.measurement) {
+        if refuses(&self.measurements, &report.measurement.0) {
             return Err(PolicyError::MeasurementMismatch {
-                found: hex::encode(report.measurement),
+                found: report.measurement.to_string(),
             });
         }
-        if refuses(&self.host_data, &report.host_data) {
+        if refuses(&self.host_data, &report.host_data.0) {
             return Err(PolicyError::HostDataMismatch {
-                found: hex::encode(report.host_data),
+                found: report.host_data.to_string(),
             });
         }
-        if refuses(&self.family_ids, &report.family_id) {
+        if refuses(&self.family_ids, &report.family_id.0) {
             return Err(PolicyError::FamilyIdMismatch {
-                found: hex::encode(report.family_id),
+                found: report.family_id.to_string(),
             });
         }
-        if refuses(&self.image_ids, &report.image_id) {
+        if refuses(&self.image_ids, &report.image_id.0) {
             return Err(PolicyError::ImageIdMismatch {
-                found: hex::encode(report.image_id),
+                found: report.image_id.to_string(),
             });
         }
-        if refuses(&self.id_key_digests, &report.id_key_digest) {
+        if refuses(&self.id_key_digests, &report.id_key_digest.0) {
             return Err(PolicyError::IdKeyMismatch {
-                found: hex::encode(report.id_key_digest),
+                found: report.id_key_digest.to_string(),
             });
         }
-        if self.author_key_digests.is_some() && !report.author_key_en() {
+        if self.author_key_digests.is_some() && !report.author_key_en {
             return Err(PolicyError::AuthorKeyMissing);
         }
-        if refuses(&self.author_key_digests, &report.author_key_digest) {
+        if refuses(&self.author_key_digests, &report.author_key_digest.0) {
             return Err(PolicyError::AuthorKeyMismatch {
-                found: hex::encode(report.author_key_digest),
+                found: report.author_key_digest.to_string(),
             });
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! report version 3 on the CPUID values in the report say which line it is; in version 2 only the endorsement
 //! certificate's product name does. Sources: AMD 57230 rev 1.00 §3 (product names), 56860 rev 1.58 table 24.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize, de::Error as _};
 
 /// A product line of AMD's key distribution service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +77,14 @@ impl std::fmt::Display for Product {
 impl Serialize for Product {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Product {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_certificate_name(&name)
+            .ok_or_else(|| D::Error::custom(format!("{name:?} is not the name of a product line")))
     }
 }
 

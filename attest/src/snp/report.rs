@@ -67,6 +67,38 @@ impl std::fmt::Display for FirmwareVersion {
     }
 }
 
+impl serde::Serialize for FirmwareVersion {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for FirmwareVersion {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl std::str::FromStr for FirmwareVersion {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.splitn(3, '.').map(|part| part.parse::<u8>().ok());
+        let mut next = || {
+            parts
+                .next()
+                .flatten()
+                .ok_or("expected a version as 1.55.22")
+        };
+        Ok(Self {
+            major: next()?,
+            minor: next()?,
+            build: next()?,
+        })
+    }
+}
+
 /// CPUID family, model and stepping of the chip, report version 3 and later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpuid {

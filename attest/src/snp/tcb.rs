@@ -12,9 +12,10 @@
 //!
 //! Components are compared one by one: a TCB is at a floor only if every component is. Source: 56860 §2.2.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Deserialize, Serialize};
 
 use super::product::Product;
+use crate::bytes::Bytes;
 
 /// How the eight bytes are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +38,12 @@ impl TcbLayout {
 }
 
 /// A TCB version, decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tcb {
     /// The bytes as reported.
-    pub raw: [u8; 8],
+    pub raw: Bytes<8>,
     /// Security version of the first mutable code, Turin and later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fmc: Option<u8>,
     /// Security version of the secure processor's boot loader.
     pub boot_loader: u8,
@@ -60,7 +62,7 @@ impl Tcb {
         let [b0, b1, b2, b3, _, _, b6, b7] = raw;
         match layout {
             TcbLayout::Legacy => Self {
-                raw,
+                raw: Bytes(raw),
                 fmc: None,
                 boot_loader: b0,
                 tee: b1,
@@ -68,7 +70,7 @@ impl Tcb {
                 microcode: b7,
             },
             TcbLayout::Fmc => Self {
-                raw,
+                raw: Bytes(raw),
                 fmc: Some(b0),
                 boot_loader: b1,
                 tee: b2,
@@ -81,7 +83,7 @@ impl Tcb {
     /// Whether the reserved bytes are zero, as they must be.
     #[must_use]
     pub fn reserved_is_zero(&self) -> bool {
-        let [_, _, b2, b3, b4, b5, b6, _] = self.raw;
+        let [_, _, b2, b3, b4, b5, b6, _] = self.raw.0;
         match self.fmc {
             None => [b2, b3, b4, b5] == [0; 4],
             Some(_) => [b4, b5, b6] == [0; 3],
@@ -106,21 +108,6 @@ impl Tcb {
                 }
                 _ => None,
             })
-    }
-}
-
-impl Serialize for Tcb {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("raw", &hex::encode(self.raw))?;
-        if let Some(fmc) = self.fmc {
-            map.serialize_entry("fmc", &fmc)?;
-        }
-        map.serialize_entry("boot_loader", &self.boot_loader)?;
-        map.serialize_entry("tee", &self.tee)?;
-        map.serialize_entry("snp", &self.snp)?;
-        map.serialize_entry("microcode", &self.microcode)?;
-        map.end()
     }
 }
 

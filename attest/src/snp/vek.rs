@@ -9,7 +9,8 @@ use super::tcb::{Tcb, TcbLayout};
 use crate::der::{Reader, single, tag, unsigned};
 
 /// Which kind of endorsement key a certificate certifies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum VekKind {
     /// Versioned chip endorsement key: one chip at one TCB.
     Vcek,

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::certs::Certificate;
 use super::chain::{Chain, Collateral};
+use super::claims::SnpClaims;
 use super::crl;
 use super::error::{Role, SnpError};
 use super::policy::{PolicyError, SnpPolicy};
@@ -64,7 +65,7 @@ impl SnpVerified {
     /// # Errors
     /// The first rule of the policy that the report does not meet.
     pub fn judge(&self, policy: &SnpPolicy) -> Result<(), PolicyError> {
-        policy.judge(self)
+        policy.judge(&SnpClaims::from(self))
     }
 }
 

@@ -3,9 +3,9 @@
 //! Bits 0 to 7 put the TD under debug: any of them means that the TD is not to be trusted. Bits 8 to 31 bear on
 //! security, 32 to 63 do not. Bits without a meaning must be zero.
 
-use serde::{Serialize, Serializer, ser::SerializeStruct as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct as _};
 
-use super::hex::Bytes;
+use crate::bytes::Bytes;
 
 /// Attributes of a TD: 64 bits, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,16 @@ impl Serialize for TdAttributes {
         out.serialize_field("kl", &self.kl())?;
         out.serialize_field("perfmon", &self.perfmon())?;
         out.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for TdAttributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Raw {
+            raw: Bytes<8>,
+        }
+        Raw::deserialize(deserializer).map(|found| Self(found.raw))
     }
 }
 

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha384};
 
-use super::hex::Bytes;
+use crate::bytes::Bytes;
 use crate::eventlog::{EventLog, Limits, LogError, describe, kind};
 
 /// `TPM_ALG_SHA384`, the algorithm of RTMRs.
@@ -77,7 +77,7 @@ impl CcelError {
 }
 
 /// One event that extended a register.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RtmrEvent {
     /// Register: 0 to 3.
     pub rtmr: usize,
@@ -92,7 +92,7 @@ pub struct RtmrEvent {
 }
 
 /// A parsed and replayed log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RtmrLog {
     /// Values the log gives the registers.
     pub rtmr: [Bytes<48>; 4],

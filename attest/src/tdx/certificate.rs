@@ -163,8 +163,8 @@ pub(super) fn verify_fixed(key: &PublicKey, message: &[u8], signature: &[u8]) ->
         .is_ok()
 }
 
-/// The roots that verification trusts: Intel's, or a test platform's.
-#[derive(Debug, Clone)]
+/// The roots that verification trusts: Intel's, or a test platform's. The default trusts nobody.
+#[derive(Debug, Clone, Default)]
 pub struct TdxRoots {
     roots: Vec<(Certificate, TrustAnchor<'static>)>,
 }

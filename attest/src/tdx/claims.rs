@@ -1,19 +1,19 @@
 //! What a verified quote proves, as plain data.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     certificate::{Certificate, read_chain},
     error::{Chain, TdxError},
-    hex::Bytes,
     pck::PckPlatform,
     quote::{QeReport, Quote, TdReport, TdReport15, TdReport15Ex},
     tcb::TcbClaims,
 };
+use crate::bytes::Bytes;
 
 /// The platform, by its PCK certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlatformClaims {
     /// Platform model.
     pub fmspc: Bytes<6>,
@@ -67,7 +67,7 @@ impl PlatformClaims {
 }
 
 /// The quoting enclave.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QeClaims {
     /// Measurement.
     pub mr_enclave: Bytes<32>,
@@ -91,7 +91,7 @@ impl QeClaims {
 }
 
 /// The collateral that was used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollateralClaims {
     /// Latest issue date of its parts.
     pub valid_from: Timestamp,
@@ -101,7 +101,7 @@ pub struct CollateralClaims {
 
 /// Everything a verified quote says. `td*` and header fields are signed by the TD's platform, `platform` and `qe` by
 /// its certificates, `tcb` and `collateral` by Intel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TdxClaims {
     /// 4 or 5.
     pub quote_version: u16,

@@ -15,10 +15,9 @@ use super::{
     },
     crl::Crl,
     error::{Chain, Part, TdxError},
-    evidence::TdxCollateral,
-    hex::Bytes,
     tcb::TcbStatus,
 };
+use crate::{bytes::Bytes, evidence::TdxCollateral};
 
 /// Most bytes of TCB info or QE identity; Intel's have up to 30 KiB.
 const MAX_JSON_LEN: usize = 1 << 20;
@@ -234,6 +233,16 @@ impl CheckedCollateral {
         self.root_crl.check_issuer(&chain.root)?;
         self.root_crl.check_revoked(kind, &chain.leaf)
     }
+}
+
+/// Platform model that unverified collateral is for: to find it, nothing else.
+pub(crate) fn fmspc(collateral: &TdxCollateral) -> Option<Bytes<6>> {
+    #[derive(Deserialize)]
+    struct Model {
+        fmspc: Bytes<6>,
+    }
+    let model: Model = json(Part::TcbInfo, &collateral.tcb_info).ok()?;
+    Some(model.fmspc)
 }
 
 /// The chain of a collateral signer, which the root must have issued directly: any other certificate of this PKI

@@ -2,32 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{hex::Bytes, quote::QuoteError};
-
-/// What can be said about signatures, chains and bindings, whatever dates and policy say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Crypto {
-    /// Every signature, chain and binding holds.
-    Valid,
-    /// At least one does not.
-    Invalid,
-    /// Something needed to tell is missing.
-    Unknown,
-    /// There was nothing to check: the bytes are not a quote.
-    NotApplicable,
-}
-
-impl Crypto {
-    /// Short name for reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Invalid => "invalid",
-            Self::Unknown => "unknown",
-            Self::NotApplicable => "n/a",
-        }
-    }
-}
+use super::quote::QuoteError;
+use crate::{bytes::Bytes, verify::Crypto};
 
 /// The certificate chains of a quote and its collateral.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

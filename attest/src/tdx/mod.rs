@@ -12,8 +12,6 @@
 //! `docs/evidence-tdx.md` names the sources and what a quote does not prove.
 
 mod attributes;
-mod evidence;
-mod hex;
 pub mod quote;
 
 #[cfg(feature = "verify")]
@@ -39,6 +37,8 @@ mod tcb;
 #[cfg(feature = "verify")]
 mod verify;
 
+pub use crate::bytes::Bytes;
+pub use crate::evidence::{TdxCollateral, TdxEvidence};
 pub use attributes::TdAttributes;
 #[cfg(feature = "verify")]
 pub use certificate::{INTEL_ROOT, TdxRoots};
@@ -47,9 +47,9 @@ pub use claims::{CollateralClaims, PlatformClaims, QeClaims, TdxClaims, TdxVerif
 #[cfg(feature = "verify")]
 pub use collateral::CheckedCollateral;
 #[cfg(feature = "verify")]
-pub use error::{Chain, Crypto, Level, Part, TdxError};
-pub use evidence::{TdxCollateral, TdxDecodeError, TdxEvidence};
-pub use hex::Bytes;
+pub(crate) use collateral::fmspc;
+#[cfg(feature = "verify")]
+pub use error::{Chain, Level, Part, TdxError};
 #[cfg(feature = "verify")]
 pub use policy::{Flag, TdxExpected, TdxPolicy, TdxRefusal};
 pub use quote::{Quote, QuoteError};

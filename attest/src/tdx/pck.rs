@@ -6,7 +6,8 @@
 
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use super::{certificate::Certificate, hex::Bytes};
+use super::certificate::Certificate;
+use crate::bytes::Bytes;
 use crate::der::{Reader, single, tag};
 
 /// Content bytes of OID 1.2.840.113741.1.13.1.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{claims::TdxClaims, hex::Bytes, tcb::TcbStatus};
+use super::{claims::TdxClaims, tcb::TcbStatus};
+use crate::bytes::Bytes;
 
 /// What an attribute of the TD must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

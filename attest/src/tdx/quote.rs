@@ -9,7 +9,8 @@
 //! The signed region is everything before the signature data's length field. Bytes behind the signature data are
 //! not part of the quote: kernels and clouds hand out fixed buffers with padding.
 
-use super::{attributes::TdAttributes, hex::Bytes};
+use super::attributes::TdAttributes;
+use crate::bytes::Bytes;
 use crate::reader::{ReadError, Reader};
 
 /// Bytes of the quote header.
@@ -96,7 +97,7 @@ pub enum QuoteError {
 }
 
 /// TD 1.0 body: the fields every TD report has.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TdReport {
     /// TCB of the TDX module and SEAM loader when the TD was launched.
     pub tee_tcb_svn: Bytes<16>,
@@ -125,7 +126,7 @@ pub struct TdReport {
 }
 
 /// What a TD 1.5 body adds.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TdReport15 {
     /// TCB of the TDX module now, after an update under the running TD.
     pub tee_tcb_svn2: Bytes<16>,
@@ -134,7 +135,7 @@ pub struct TdReport15 {
 }
 
 /// What body type 4 adds to TD 1.5 (`sgx_report2_body_v1_5_ex_t`).
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TdReport15Ex {
     /// Index of the VM inside a partitioned TD; 0 otherwise.
     pub vmid: u8,

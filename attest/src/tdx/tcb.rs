@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     collateral::{IsvLevel, QeIdentity, TcbInfo, TcbLevel, TdxModule},
     error::{Level, TdxError},
-    hex::Bytes,
     pck::PckPlatform,
     quote::{QeReport, TdReport},
 };
+use crate::bytes::Bytes;
 
 /// Status of a TCB level, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,7 +80,7 @@ impl fmt::Display for TcbStatus {
 }
 
 /// The TDX module's own level.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleTcb {
     /// Id in the TCB info: `TDX_` and the module's major version in hex.
     pub id: String,
@@ -93,7 +93,7 @@ pub struct ModuleTcb {
 }
 
 /// What the collateral says about the TCB that produced a quote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcbClaims {
     /// Merged status of everything below: the worst of launch and current TCB, with the quoting enclave's.
     pub status: TcbStatus,

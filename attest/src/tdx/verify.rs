@@ -10,12 +10,14 @@ use super::{
     claims::{CollateralClaims, PlatformClaims, QeClaims, TdxClaims, TdxVerified},
     collateral::CheckedCollateral,
     error::{Chain, TdxError},
-    evidence::{TdxCollateral, TdxEvidence},
     pck::PckPlatform,
     quote::Quote,
     tcb,
 };
-use crate::evidence::Binder;
+use crate::{
+    evidence::{Binder, TdxCollateral, TdxEvidence},
+    verify::Crypto,
+};
 
 /// A quote whose own signatures and PCK chain hold. Says nothing about dates, revocation or TCB.
 #[derive(Debug, Clone)]
@@ -185,6 +187,14 @@ impl TdxEvidenceError {
             Self::EventLog(error) => error.reason_class(),
         }
     }
+
+    /// Whether the quote's signatures, chains and bindings hold all the same.
+    pub fn crypto(&self) -> Crypto {
+        match self {
+            Self::Quote(error) => error.crypto(),
+            Self::Binder | Self::EventLog(_) => Crypto::Valid,
+        }
+    }
 }
 
 /// Verifies a TD's evidence: the quote, that it was made for `binder`, and that the event log replays to it.
@@ -200,7 +210,7 @@ pub fn verify_evidence(
     let collateral = own.or(evidence.collateral.as_ref());
     let verified = verify(&evidence.quote, collateral, roots, now)?;
     let td = &verified.claims().td;
-    if td.report_data.0 != binder.0 {
+    if !binder.admits_report_data(&td.report_data.0) {
         return Err(TdxEvidenceError::Binder);
     }
     let event_log = match evidence.event_log.as_slice() {

@@ -15,7 +15,7 @@ use dawnkey_attest::{
         Attester as _,
         vtpm::{Vtpm, VtpmConfig},
     },
-    evidence::{Binder, Evidence, VtpmEvidence},
+    evidence::{Evidence, Exchange, VtpmEvidence},
     fake::{EkKind, LogBuilder, Swtpm, SwtpmCa},
     tpm::hash::Hash,
     verify::{
@@ -25,7 +25,7 @@ use dawnkey_attest::{
 };
 use tempfile::TempDir;
 
-pub const BINDER: Binder = Binder([7; 64]);
+pub const EXCHANGE: Exchange = Exchange([7; 64]);
 
 /// A machine: TPM, CA and event log.
 pub struct Machine {
@@ -71,28 +71,36 @@ impl Machine {
 
     pub fn collateral(&self) -> Collateral {
         Collateral {
-            tpm_ek_intermediates: certificates_from_pem(&self.ca.issuer_pem()).unwrap(),
+            tpm_intermediates: certificates_from_pem(&self.ca.issuer_pem()).unwrap(),
+            ..Collateral::default()
         }
     }
 
     pub fn verify(&self, evidence: &VtpmEvidence) -> Result<Verified<Claims>, VtpmError> {
-        self.verify_for(evidence, &BINDER)
+        self.verify_for(evidence, &EXCHANGE)
     }
 
     pub fn verify_for(
         &self,
         evidence: &VtpmEvidence,
-        binder: &Binder,
+        exchange: &Exchange,
     ) -> Result<Verified<Claims>, VtpmError> {
         let evidence = Evidence::Vtpm(Box::new(evidence.clone()));
-        verify::verify(&evidence, binder, &self.roots(), &self.collateral(), now())
-            .map_err(|VerifyError::Vtpm(error)| error)
+        let (roots, collateral) = (self.roots(), self.collateral());
+        verify::verify(&evidence, &(*exchange).into(), &roots, &collateral, now()).map_err(
+            |error| match error {
+                VerifyError::Vtpm(error) => error,
+                other => panic!("{other}"),
+            },
+        )
     }
 }
 
 pub fn collect(vtpm: &mut Vtpm) -> VtpmEvidence {
-    let Evidence::Vtpm(evidence) = vtpm.collect(&BINDER).unwrap();
-    *evidence
+    match vtpm.collect(&EXCHANGE).unwrap() {
+        Evidence::Vtpm(evidence) => *evidence,
+        other => panic!("evidence of kind {}", other.kind()),
+    }
 }
 
 /// The time of the certificates just made, plus some.

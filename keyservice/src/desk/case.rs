@@ -4,6 +4,7 @@ use crate::audit::Entry;
 use crate::evidence::Appraised;
 use crate::policy::Identity;
 use crate::volume::VolumeRecord;
+use dawnkey_attest::claims::TrustClass;
 use dawnkey_proto::binding::{Binder, Exporter};
 use dawnkey_proto::message::{Answer, Ask, ReceivedRequest, Refusal, Request, reason_code};
 use std::net::SocketAddr;
@@ -157,8 +158,11 @@ impl Case {
 
     pub(super) fn appraised(&mut self, appraised: &Appraised) {
         let claims = appraised.claims();
-        self.key = Some(claims.attestation_key_name.clone());
-        self.trust_class = Some(claims.trust_class.name());
+        self.key = claims
+            .tpm
+            .as_ref()
+            .map(|tpm| tpm.attestation_key_name.clone());
+        self.trust_class = claims.trust_class.map(TrustClass::name);
     }
 
     pub(super) fn identified(&mut self, identity: &Identity) {

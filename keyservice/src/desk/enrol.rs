@@ -5,7 +5,7 @@ use super::commit::{audit_refusal, store_refusal};
 use super::unlock::{No, Ready, Step, refusal, too_often};
 use super::{Desk, random, random_uuid};
 use crate::evidence::Appraised;
-use crate::policy::Identity;
+use crate::policy::{Identity, key_name};
 use crate::store::StoreError;
 use crate::volume::InstanceRecord;
 use dawnkey_attest::enrolment;
@@ -48,7 +48,7 @@ impl Desk {
             .ok_or_else(|| failed("no challenge is open on this connection"))?;
         case.asked(&challenged.request);
         case.appraised(&challenged.appraised);
-        let binder = dawnkey_attest::evidence::Binder(challenged.binder.0);
+        let binder = dawnkey_attest::evidence::Exchange(challenged.binder.0);
         let expected = Zeroizing::new(enrolment::proof(challenged.secret.as_slice(), &binder));
         let right_id = message.challenge_id == challenged.id.as_bytes();
         let right_proof: bool = expected.as_slice().ct_eq(message.proof.as_slice()).into();
@@ -80,7 +80,7 @@ impl Desk {
         let claims = ready.appraised.claims();
         let enrolled = InstanceRecord {
             instance: *instance,
-            key_name: claims.attestation_key_name.clone(),
+            key_name: key_name(claims).to_owned(),
             kind: claims.kind.clone(),
             endorsement: message::printable(&endorsement.subject),
             enrolled: self.now(),

@@ -107,7 +107,7 @@ async fn refuses_proof_for_another_binder() {
     let mut node = Node::new(1);
     let challenge = challenged(&world, &mut node).await;
     // The right secret, but answered for a request of another connection.
-    let binder = dawnkey_attest::evidence::Binder([7; 64]);
+    let binder = dawnkey_attest::evidence::Exchange([7; 64]);
     let secret = &challenge.encrypted_secret;
     let proof = dawnkey_attest::enrolment::proof(secret, &binder).to_vec();
     let answer = node.prove(&world, &challenge, proof).await;

@@ -77,8 +77,9 @@ async fn refuses_attestation_key_that_is_not_enrolled() {
 async fn refuses_endorsement_certificate_of_another_root() {
     let world = World::new(FILE).await;
     let mut node = Node::new(1);
-    node.claims.endorsement = None;
-    node.claims.endorsement_problem = Some("certificate of an unknown issuer".into());
+    node.claims.tpm.as_mut().unwrap().endorsement = None;
+    node.claims.tpm.as_mut().unwrap().endorsement_problem =
+        Some("certificate of an unknown issuer".into());
     let refusal = refused(&world, &mut node, Ask::Provision).await;
     assert_eq!(refusal.reason, Reason::EndorsementUntrusted);
     assert!(refusal.detail.contains("certificate of an unknown issuer"));
@@ -89,7 +90,7 @@ async fn refuses_enrolled_key_with_the_certificate_of_another_tpm() {
     let world = World::new(FILE).await;
     world.active().await;
     let mut node = Node::new(1);
-    node.claims.endorsement = Node::new(2).claims.endorsement;
+    node.claims.tpm.as_mut().unwrap().endorsement = Node::new(2).claims.tpm.unwrap().endorsement;
     let refusal = refused(&world, &mut node, Ask::Provision).await;
     assert_eq!(refusal.reason, Reason::EndorsementUntrusted);
 }

@@ -93,7 +93,7 @@ impl World {
     pub(crate) async fn enrol(&self, n: u8) {
         let enrolled = InstanceRecord {
             instance: Digest32([n; 32]),
-            key_name: claims(n).attestation_key_name,
+            key_name: claims(n).tpm.unwrap().attestation_key_name,
             kind: "vtpm".into(),
             endorsement: "CN=tpm".into(),
             enrolled: now(),
@@ -184,7 +184,7 @@ impl Node {
     pub(crate) async fn activate(&self, world: &World, challenge: &Challenge) -> Answer {
         // The fake TPM finds the secret as it stands.
         let secret = challenge.encrypted_secret.as_slice();
-        let binder = dawnkey_attest::evidence::Binder(self.binder);
+        let binder = dawnkey_attest::evidence::Exchange(self.binder);
         let proof = dawnkey_attest::enrolment::proof(secret, &binder).to_vec();
         self.prove(world, challenge, proof).await
     }

@@ -4,12 +4,13 @@ use super::case::{Case, Session, names};
 use super::commit::{CommitError, audit_refusal, store_refusal};
 use super::{Desk, fresh};
 use crate::evidence::{Appraised, appraise};
-use crate::policy::{Denial, Identity};
+use crate::policy::{Denial, Identity, key_name};
 use crate::records::Versioned;
 use crate::release::{Decision, Granted, Rules, decide};
 use crate::report::{self, Event};
 use crate::store::StoreError;
 use crate::volume::VolumeRecord;
+use dawnkey_attest::verify::Collateral;
 use dawnkey_proto::binding::{self, Binder, Bound, Role};
 use dawnkey_proto::message::{
     self, Answer, Ask, MessageError, Provision, Reason, ReceivedRequest, Refusal, Release, Request,
@@ -197,8 +198,9 @@ impl Desk {
             ))
         })?;
         let (policy, now, started) = (self.policy(), self.now(), Instant::now());
+        let collateral = Collateral::default();
         let work = tokio::task::spawn_blocking(move || {
-            let appraised = appraise(&received.evidence, &binder, &policy.roots, now);
+            let appraised = appraise(&received.evidence, &binder, &policy.roots, &collateral, now);
             drop(permit);
             appraised
         });
@@ -222,7 +224,7 @@ impl Desk {
         ready: &Ready<'_>,
         case: &mut Case,
     ) -> Result<Step, No> {
-        let key = &ready.appraised.claims().attestation_key_name;
+        let key = key_name(ready.appraised.claims());
         for _ in 0..ATTEMPTS {
             let before = self.volume(ready.request.volume).await?;
             let known = self.records.enrolment(key).await;

@@ -28,6 +28,14 @@ impl Identity {
     }
 }
 
+/// Name of the key that signed a TPM's evidence: what enrolment is remembered by.
+pub(crate) fn key_name(claims: &Claims) -> &str {
+    claims
+        .tpm
+        .as_ref()
+        .map_or("", |tpm| tpm.attestation_key_name.as_str())
+}
+
 /// A refusal by policy, with the key of the policy file that decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
@@ -83,7 +91,12 @@ impl Policy {
         claims: &Claims,
         enrolment: Option<&InstanceRecord>,
     ) -> Result<Identity, Denial> {
-        let endorsed = match &claims.endorsement {
+        let Some(tpm) = &claims.tpm else {
+            let detail = format!("evidence of kind {} names no instance", claims.kind);
+            let rule = format!("volume-policy.{}", volume.policy);
+            return Err(denial(rule, Reason::EvidenceKindNotAllowed, detail, ""));
+        };
+        let endorsed = match &tpm.endorsement {
             Some(endorsement) => Some((instance(endorsement)?, endorsement)),
             None => None,
         };
@@ -101,7 +114,7 @@ impl Policy {
                 _ => Ok(Identity::Enrolled(known.instance)),
             };
         }
-        let key = &claims.attestation_key_name;
+        let key = &tpm.attestation_key_name;
         let rule = format!("volume-policy.{}.enrol", volume.policy);
         if self.rules(volume)?.enrol == Enrol::Never {
             let detail = format!("attestation key {key} is not enrolled, and policy enrols none");
@@ -111,7 +124,7 @@ impl Policy {
         match endorsed {
             Some((instance, endorsement)) => Ok(Identity::Claimed(instance, endorsement.clone())),
             None => {
-                let problem = claims.endorsement_problem.as_deref();
+                let problem = tpm.endorsement_problem.as_deref();
                 let problem = problem.unwrap_or("it shows no endorsement certificate");
                 let detail = format!(
                     "attestation key {key} is not enrolled, and its TPM is not endorsed: {problem}"

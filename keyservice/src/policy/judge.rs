@@ -2,7 +2,7 @@
 
 use super::{Image, Policy, VolumePolicy};
 use crate::volume::Digest32;
-use dawnkey_attest::claims::Claims;
+use dawnkey_attest::claims::{Claims, TrustClass};
 use dawnkey_proto::message::Reason;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -106,9 +106,10 @@ impl Policy {
             );
         };
         let (wanted, found) = (rules.trust_class, claims.trust_class);
-        let finding = format!("wants {wanted}, evidence has {found}");
-        if !trace.step(format!("{at}.trust_class"), finding, wanted == found) {
-            let detail = format!("evidence of trust class {found}, policy wants {wanted}");
+        let shown = found.map_or("none", TrustClass::name);
+        let finding = format!("wants {wanted}, evidence has {shown}");
+        if !trace.step(format!("{at}.trust_class"), finding, Some(wanted) == found) {
+            let detail = format!("evidence of trust class {shown}, policy wants {wanted}");
             let remedy = "run the node where its evidence has that class";
             return deny(Reason::TrustClass, detail, remedy);
         }
@@ -337,7 +338,7 @@ mod tests {
     #[test]
     fn refuses_another_trust_class() {
         let mut tee = claims(1);
-        tee.trust_class = dawnkey_attest::claims::TrustClass::Tee;
+        tee.trust_class = Some(TrustClass::Tee);
         assert_eq!(denied(&judge(FILE, &tee)).0, Reason::TrustClass);
         let wants_tee = FILE.replacen("\"hypervisor\"", "\"tee\"", 1);
         let decision = judge(&wants_tee, &claims(1));

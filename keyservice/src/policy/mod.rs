@@ -10,6 +10,7 @@ mod lint;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub(crate) use admit::key_name;
 pub use admit::{Denial, Identity};
 pub use judge::{Decision, TraceLine, Verdict};
 pub use lint::{Finding, Severity, lint, lint_at};

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{Policy, PolicyError};
-use dawnkey_attest::claims::{Claims, Endorsement, TpmState, TrustClass};
+use dawnkey_attest::claims::{Binding, Claims, Endorsement, TpmClaims, TrustClass};
 
 pub(crate) const FILE: &str = r#"
 version = 1
@@ -45,22 +45,27 @@ pub(crate) fn claims(n: u8) -> Claims {
     pcrs.insert(11, vec![0x11; 32]);
     Claims {
         kind: "vtpm".into(),
-        trust_class: TrustClass::Hypervisor,
-        attestation_key_name: format!("000b{}", hex::encode([n; 32])),
-        endorsement: Some(Endorsement {
-            subject: "CN=tpm".into(),
-            issuer: "CN=ca".into(),
-            ek_spki_sha256: hex::encode([n; 32]),
-        }),
-        endorsement_problem: None,
+        trust_class: Some(TrustClass::Hypervisor),
+        binding: Binding::Exchange,
+        snp: None,
+        tdx: None,
         pcrs,
         events: Vec::new(),
-        tpm: TpmState {
+        sources: Default::default(),
+        tpm: Some(TpmClaims {
+            attestation_key_name: format!("000b{}", hex::encode([n; 32])),
+            attestation_key_spki_sha256: hex::encode([n; 32]),
+            endorsement: Some(Endorsement {
+                subject: "CN=tpm".into(),
+                issuer: "CN=ca".into(),
+                ek_spki_sha256: hex::encode([n; 32]),
+            }),
+            endorsement_problem: None,
             clock: 1,
             reset_count: 1,
             restart_count: 0,
             safe: true,
             firmware_version: 1,
-        },
+        }),
     }
 }

@@ -209,6 +209,11 @@ impl MockIntel {
         self.tcb_signer.sign(text)
     }
 
+    /// Private attestation key, PKCS#8, for signers in other processes.
+    pub fn attestation_key(&self) -> &[u8] {
+        self.attestation.pkcs8()
+    }
+
     fn pck_ca(&self, spec: &Spec) -> Ca {
         Ca::pck(spec, &self.pck_ca, &self.root)
     }

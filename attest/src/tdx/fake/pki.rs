@@ -44,6 +44,11 @@ impl Signer {
         &self.key.public_key().as_ref()[1..]
     }
 
+    /// Private key, PKCS#8.
+    pub fn pkcs8(&self) -> &[u8] {
+        &self.pkcs8
+    }
+
     fn pair(&self) -> KeyPair {
         KeyPair::try_from(self.pkcs8.as_slice()).expect("a key")
     }

@@ -23,7 +23,7 @@ pub(super) fn judge(
     let helpers = evidence
         .ek_chain
         .iter()
-        .chain(&collateral.tpm_ek_intermediates);
+        .chain(&collateral.tpm_intermediates);
     let helpers: Vec<&[u8]> = helpers.map(Vec::as_slice).collect();
     let leaf = chain::validate(
         &evidence.ek_certificate,

@@ -7,8 +7,8 @@ use crate::{
     claims::MeasuredEvent,
     eventlog::{
         EventLog, Limits,
-        describe::{describe, is_self_describing},
-        kind, replay,
+        describe::describe,
+        kind, proof, replay,
     },
     tpm::hash::Hash,
 };
@@ -19,7 +19,7 @@ use crate::{
 pub const COVERED: [u8; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14];
 
 /// Parses and replays the log; every covered PCR must have the replayed value, and zero where the log extends nothing.
-pub(super) fn check(
+pub(crate) fn check(
     bytes: &[u8],
     bank: Hash,
     pcrs: &BTreeMap<u8, Vec<u8>>,
@@ -62,11 +62,11 @@ fn events(log: &EventLog<'_>, bank: Hash) -> Vec<MeasuredEvent> {
             .ok()
             .filter(|pcr| COVERED.contains(pcr))?;
         Some(MeasuredEvent {
-            pcr,
+            register: pcr,
             event_type: kind::name(event.kind),
             digest: hex::encode(event.digest(bank.id())?),
             description: describe(event),
-            description_proven: is_self_describing(event, bank),
+            description_proven: proof::covers_whole(event, bank),
         })
     });
     listed.collect()

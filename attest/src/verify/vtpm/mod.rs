@@ -4,20 +4,30 @@
 //! [`VtpmError`]. Trust class is always `hypervisor`: nothing here tells a vTPM the hypervisor runs from hardware.
 
 mod endorsement;
-mod log;
+pub(crate) mod log;
+pub(crate) mod pcrs;
 pub mod quote;
-
-use std::collections::BTreeMap;
 
 use rustls_pki_types::UnixTime;
 
-use super::{Collateral, Roots, signature::SignatureError};
+use super::{
+    Collateral, Crypto, Roots,
+    ak::{self, AkVerdict},
+    chain::ChainError,
+    signature::SignatureError,
+};
 use crate::{
-    claims::{Claims, TpmState, TrustClass},
+    claims::{Claims, PcrSelection, TpmClaims, TrustClass},
     eventlog::{LogError, ReplayError},
     evidence::{Binder, KIND_VTPM, VtpmEvidence},
     reader::ReadError,
-    tpm::{PCR_COUNT, hash::Hash, name, public::Public, signature::Signature},
+    tpm::{
+        PCR_COUNT,
+        hash::Hash,
+        name,
+        public::{Key, Public},
+        signature::Signature,
+    },
 };
 
 /// Why a TPM's evidence is refused.
@@ -92,6 +102,15 @@ pub enum VtpmError {
         /// Hex of the Qualified Name computed from both keys.
         wanted: String,
     },
+    /// The attestation key's certificate.
+    #[error("the attestation key's certificate: {0}")]
+    AkCertificate(ChainError),
+    /// Nothing says where the attestation key is: no endorsement key above it, no trusted certificate.
+    #[error("the evidence has neither an endorsement key nor a trusted certificate of the attestation key: {problem}")]
+    NotVouchedFor {
+        /// Why there is no trusted certificate.
+        problem: String,
+    },
     /// Another bank or other PCRs are quoted.
     #[error("quote covers {found}, needed is {wanted}")]
     Selection {
@@ -144,6 +163,50 @@ pub enum VtpmError {
     },
 }
 
+impl VtpmError {
+    /// A short stable name of the cause.
+    #[must_use]
+    pub fn reason_class(&self) -> &'static str {
+        match self {
+            Self::MalformedAttestationKey(_)
+            | Self::MalformedEndorsementKey(_)
+            | Self::MalformedQuote(_)
+            | Self::MalformedSignature(_)
+            | Self::MalformedPcr { .. }
+            | Self::MalformedEventLog(_) => "malformed",
+            Self::AttestationKeyAttributes { .. } => "attestation_key_attributes",
+            Self::Magic { .. } => "bad_magic",
+            Self::NotAQuote { .. } => "not_a_quote",
+            Self::SchemeMismatch { .. } | Self::Signature(_) => "tpm_quote_signature_invalid",
+            Self::BinderMismatch { .. } => "nonce_mismatch",
+            Self::QualifiedSigner { .. } => "attestation_key_parent",
+            Self::AkCertificate(error) => error.reason_class(),
+            Self::NotVouchedFor { .. } => "attestation_key_unknown",
+            Self::Selection { .. } => "pcr_selection",
+            Self::BankMissing { .. } => "pcr_bank_missing",
+            Self::PcrDigestMismatch { .. } => "pcr_digest_mismatch",
+            Self::Replay(_) | Self::LogMismatch { .. } => "event_log_mismatch",
+        }
+    }
+
+    /// Whether the quote's signature and bindings hold all the same.
+    #[must_use]
+    pub fn crypto(&self) -> Crypto {
+        match self {
+            Self::AkCertificate(error) => error.crypto(),
+            Self::NotVouchedFor { .. } => Crypto::Unknown,
+            Self::NotAQuote { .. }
+            | Self::BinderMismatch { .. }
+            | Self::Selection { .. }
+            | Self::BankMissing { .. }
+            | Self::MalformedEventLog(_)
+            | Self::Replay(_)
+            | Self::LogMismatch { .. } => Crypto::Valid,
+            _ => Crypto::Invalid,
+        }
+    }
+}
+
 /// The bank that is quoted and judged.
 pub const BANK: Hash = Hash::Sha256;
 
@@ -156,38 +219,97 @@ pub(super) fn verify(
     now: UnixTime,
 ) -> Result<Claims, VtpmError> {
     let key = attestation_key(&evidence.ak_public)?;
-    let ek = Public::parse(&evidence.ek_public).map_err(VtpmError::MalformedEndorsementKey)?;
+    let ek = endorsement_key(evidence)?;
     let signature = Signature::parse(&evidence.signature).map_err(VtpmError::MalformedSignature)?;
     check_scheme(&key, &signature)?;
     let quote = quote::check(&key.key, &evidence.quote, &signature)?;
-    quote::check_binding(&quote, &binder.qualifying_data())?;
-    check_signer(&quote.quote.qualified_signer, &key, &ek)?;
+    if let Some(wanted) = binder.qualifying_data() {
+        quote::check_binding(&quote, &wanted)?;
+    }
+    let certificate = ak::judge(
+        &evidence.ak_certificate,
+        &evidence.ak_chain,
+        &key.key,
+        roots,
+        collateral,
+        now,
+    )
+    .map_err(VtpmError::AkCertificate)?;
+    let under_ek = check_signer(&quote.quote.qualified_signer, &key, ek.as_ref(), &certificate)?;
     let all: Vec<u8> = (0..PCR_COUNT).collect();
     quote::check_selection(&quote, BANK, &all)?;
-    let pcrs = bank_values(evidence, BANK)?;
+    let pcrs = pcrs::of_bank(&evidence.pcrs, BANK)?;
     quote::check_pcrs(&quote, BANK, &pcrs)?;
     let events = log::check(&evidence.event_log, BANK, &pcrs)?;
-    let (endorsement, endorsement_problem) =
-        match endorsement::judge(evidence, &ek, roots, collateral, now) {
-            Ok(endorsement) => (Some(endorsement), None),
-            Err(problem) => (None, Some(problem.to_string())),
-        };
-    Ok(Claims {
-        kind: KIND_VTPM.to_owned(),
-        trust_class: TrustClass::Hypervisor,
-        attestation_key_name: hex::encode(key.name()),
-        endorsement,
-        endorsement_problem,
-        pcrs,
-        events,
-        tpm: TpmState {
-            clock: quote.quote.clock,
-            reset_count: quote.quote.reset_count,
-            restart_count: quote.quote.restart_count,
-            safe: quote.quote.safe,
-            firmware_version: quote.quote.firmware_version,
+
+    let mut claims = Claims::new(KIND_VTPM, Some(TrustClass::Hypervisor), binder);
+    let mut tpm = tpm_claims(&quote, &key.key, certificate);
+    tpm.attestation_key_name = hex::encode(key.name());
+    match ek.filter(|_| under_ek) {
+        Some(ek) => match endorsement::judge(evidence, &ek, roots, collateral, now) {
+            Ok(endorsement) => tpm.endorsement = Some(endorsement),
+            Err(problem) => tpm.endorsement_problem = Some(problem.to_string()),
         },
-    })
+        None => {
+            let problem = "the attestation key is not under an endorsement key";
+            tpm.endorsement_problem = Some(problem.to_owned());
+        }
+    }
+    claims.tpm = Some(tpm);
+    claims.pcrs = pcrs;
+    claims.events = events;
+    sources(&mut claims);
+    Ok(claims)
+}
+
+fn sources(claims: &mut Claims) {
+    claims.source("tpm", "the quote, signed by the attestation key");
+    claims.source(
+        "tpm.endorsement",
+        "the endorsement key's certificate, signed by its maker",
+    );
+    claims.source(
+        "tpm.attestation_key_certificate",
+        "the cloud's CA, for a vTPM its hypervisor runs; no TEE report names this key",
+    );
+    claims.source("pcrs", "PCR values whose digest the quote carries");
+    claims.source("events", "the event log; digests replay to the quoted PCRs");
+}
+
+/// What a quote signed by `key` says, and what is known of the key by certificate.
+pub(crate) fn tpm_claims(signed: &quote::Signed, key: &Key, certificate: AkVerdict) -> TpmClaims {
+    let quote = &signed.quote;
+    let select = quote.selections.iter().map(|one| PcrSelection {
+        bank: quote::bank_name(one.bank),
+        pcrs: one.pcrs.clone(),
+    });
+    TpmClaims {
+        attestation_key_name: String::new(),
+        attestation_key_spki_sha256: hex::encode(key.spki_sha256()),
+        endorsement: None,
+        endorsement_problem: None,
+        attestation_key_certificate: certificate.certificate,
+        attestation_key_problem: certificate.problem,
+        qualified_signer: hex::encode(&quote.qualified_signer),
+        extra_data: hex::encode(&quote.extra_data),
+        pcr_select: select.collect(),
+        pcr_digest: hex::encode(&quote.pcr_digest),
+        signature_hash: signed.hash.name().to_owned(),
+        clock: quote.clock,
+        reset_count: quote.reset_count,
+        restart_count: quote.restart_count,
+        safe: quote.safe,
+        firmware_version: quote.firmware_version,
+    }
+}
+
+/// The endorsement key; it may be missing where a certificate speaks for the attestation key itself.
+fn endorsement_key(evidence: &VtpmEvidence) -> Result<Option<Public>, VtpmError> {
+    if evidence.ek_public.is_empty() && !evidence.ak_certificate.is_empty() {
+        return Ok(None);
+    }
+    let ek = Public::parse(&evidence.ek_public).map_err(VtpmError::MalformedEndorsementKey)?;
+    Ok(Some(ek))
 }
 
 /// Parses an attestation key (`TPMT_PUBLIC`) and checks its attributes.
@@ -215,50 +337,35 @@ fn check_scheme(key: &Public, signature: &Signature) -> Result<(), VtpmError> {
     }
 }
 
-/// The signer must be the attestation key as a child of the endorsement key, itself a primary key.
-fn check_signer(signer: &[u8], key: &Public, ek: &Public) -> Result<(), VtpmError> {
+/// The signer must be the attestation key as a child of the endorsement key, itself a primary key; or, with a
+/// trusted certificate, a primary key of the endorsement hierarchy itself, as the keys that Google provisions are.
+/// Tells whether it is the former.
+fn check_signer(
+    signer: &[u8],
+    key: &Public,
+    ek: Option<&Public>,
+    certificate: &AkVerdict,
+) -> Result<bool, VtpmError> {
+    let primary = name::qualified_under_endorsement(key.name_alg, &key.name());
+    if certificate.certificate.is_some() && signer == primary {
+        return Ok(false);
+    }
+    let Some(ek) = ek else {
+        if let Some(problem) = certificate.problem.clone() {
+            return Err(VtpmError::NotVouchedFor { problem });
+        }
+        return Err(VtpmError::QualifiedSigner {
+            found: hex::encode(signer),
+            wanted: hex::encode(primary),
+        });
+    };
     let parent = name::qualified_under_endorsement(ek.name_alg, &ek.name());
     let wanted = name::qualified(key.name_alg, &parent, &key.name());
     if signer == wanted {
-        return Ok(());
+        return Ok(true);
     }
     Err(VtpmError::QualifiedSigner {
         found: hex::encode(signer),
         wanted: hex::encode(wanted),
     })
-}
-
-fn bank_values(evidence: &VtpmEvidence, bank: Hash) -> Result<BTreeMap<u8, Vec<u8>>, VtpmError> {
-    let mut banks = evidence
-        .pcrs
-        .iter()
-        .filter(|found| found.alg == u32::from(bank.id()));
-    let values = banks
-        .next()
-        .ok_or(VtpmError::BankMissing { bank: bank.name() })?;
-    let refuse = |index, problem| VtpmError::MalformedPcr {
-        bank: bank.name(),
-        index,
-        problem,
-    };
-    if banks.next().is_some() {
-        return Err(refuse(0, "the bank is given twice"));
-    }
-    let mut out = BTreeMap::new();
-    for value in &values.values {
-        let index = u8::try_from(value.index)
-            .ok()
-            .filter(|index| *index < PCR_COUNT);
-        let index = index.ok_or_else(|| refuse(value.index, "the index is above 23"))?;
-        if value.digest.len() != bank.size() {
-            return Err(refuse(
-                value.index,
-                "the value has not the bank's digest length",
-            ));
-        }
-        if out.insert(index, value.digest.clone()).is_some() {
-            return Err(refuse(value.index, "the value is given twice"));
-        }
-    }
-    Ok(out)
 }

@@ -96,11 +96,26 @@ pub fn check_pcrs(
     })
 }
 
+/// The bank of a quote that covers one bank, which must be one that can carry a verdict.
+pub fn single_bank(signed: &Signed) -> Result<Hash, VtpmError> {
+    let bank = match signed.quote.selections.as_slice() {
+        [one] => Hash::from_id(one.bank).filter(|bank| bank.is_strong()),
+        _ => None,
+    };
+    bank.ok_or_else(|| VtpmError::Selection {
+        found: selections(&signed.quote.selections),
+        wanted: "one bank of SHA-256 or wider".to_owned(),
+    })
+}
+
 fn selections(selections: &[Selection]) -> String {
-    let name =
-        |id| Hash::from_id(id).map_or_else(|| format!("{id:#06x}"), |hash| hash.name().to_owned());
     let texts = selections
         .iter()
-        .map(|one| format!("{} {:?}", name(one.bank), one.pcrs));
+        .map(|one| format!("{} {:?}", bank_name(one.bank), one.pcrs));
     texts.collect::<Vec<_>>().join(", ")
+}
+
+/// Name of a bank, or its number.
+pub fn bank_name(id: u16) -> String {
+    Hash::from_id(id).map_or_else(|| format!("{id:#06x}"), |hash| hash.name().to_owned())
 }

@@ -13,7 +13,7 @@ async fn node_is_challenged_provisions_confirms_and_unlocks_at_its_next_boot() {
     let Answer::Challenge(challenge) = node.ask(volume, Ask::Provision).await else {
         panic!("no challenge");
     };
-    let binder = dawnkey_attest::evidence::Binder(node.binder);
+    let binder = dawnkey_attest::evidence::Exchange(node.binder);
     let proof = dawnkey_attest::enrolment::proof(&challenge.encrypted_secret, &binder);
     let activate = wire::ActivateRequest {
         challenge_id: challenge.id.as_bytes().to_vec(),
