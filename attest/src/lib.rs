@@ -22,6 +22,7 @@ mod der;
 pub mod enrolment;
 pub mod eventlog;
 pub mod evidence;
+pub mod ima;
 pub mod reader;
 pub mod snp;
 pub mod tdx;

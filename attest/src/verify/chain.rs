@@ -11,6 +11,8 @@
 //!   certificatePolicies and subjectDirectoryAttributes (identification only);
 //! - signatures are RSA PKCS#1 v1.5 (2048 bits and up) or ECDSA P-256/P-384, with SHA-256 or wider.
 //!
+//! Signatures are looked at before dates: a path that is closed by dates only is refused as such.
+//!
 //! Tolerated: bytes 0x00 or 0xff behind the leaf's DER (as read from NV), names whose SET order is not DER (Nuvoton
 //! roots; names are compared as bytes, never re-encoded). Not done: revocation (no TPM vendor list is reliably
 //! published), name constraints (a critical one is refused), policy mapping.
@@ -23,8 +25,9 @@ use x509_parser::{
     prelude::FromDer as _,
 };
 
-use super::certificate::{key_of, verify_signature};
-use crate::tpm::public::Key;
+use super::{Crypto, certificate::verify_signature, leaf::parse_padded, names};
+
+pub use super::leaf::Leaf;
 
 /// Most certificates of a path, leaf and root included.
 pub const MAX_PATH: usize = 5;
@@ -32,6 +35,8 @@ pub const MAX_PATH: usize = 5;
 const BUDGET: usize = 32;
 /// `tcg-kp-EKCertificate`.
 const EK_PURPOSE: Oid<'static> = make_oid!(2.23.133.8.1);
+/// `tcg-kp-AIKCertificate`.
+const AK_PURPOSE: Oid<'static> = make_oid!(2.23.133.8.3);
 /// `subjectDirectoryAttributes`, which carries the TPM's specification version.
 const SUBJECT_DIRECTORY_ATTRIBUTES: Oid<'static> = make_oid!(2.5.29.9);
 
@@ -39,7 +44,7 @@ const SUBJECT_DIRECTORY_ATTRIBUTES: Oid<'static> = make_oid!(2.5.29.9);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
     /// There is no certificate.
-    #[error("the TPM has no endorsement key certificate")]
+    #[error("the TPM has no such certificate")]
     Missing,
     /// Not an X.509 certificate.
     #[error("certificate {what} is malformed: {problem}")]
@@ -70,7 +75,7 @@ pub enum ChainError {
         oid: String,
     },
     /// A leaf made for another purpose.
-    #[error("certificate {subject:?} is not for endorsement keys: {problem}")]
+    #[error("certificate {subject:?} is for another purpose: {problem}")]
     Purpose {
         /// Subject.
         subject: String,
@@ -96,6 +101,44 @@ pub enum ChainError {
     /// The certificate is for another key.
     #[error("the endorsement certificate is for another key than the evidence's endorsement key")]
     OtherKey,
+    /// The certificate of the attestation key is for another key.
+    #[error("the attestation key's certificate is for another key than the evidence's")]
+    OtherAttestationKey,
+}
+
+impl ChainError {
+    /// A short stable name of the cause.
+    #[must_use]
+    pub fn reason_class(&self) -> &'static str {
+        match self {
+            Self::Missing => "no_certificate",
+            Self::Malformed { .. } => "malformed",
+            Self::NotValidNow {
+                not_before, now, ..
+            } if now < not_before => "certificate_not_yet_valid",
+            Self::NotValidNow { .. } => "certificate_expired",
+            Self::UnknownCriticalExtension { .. } => "unknown_critical_extension",
+            Self::Purpose { .. } => "certificate_purpose",
+            Self::Key { .. } => "unsupported_key",
+            Self::NoTrustedPath { .. } => "chain_invalid",
+            Self::OtherKey | Self::OtherAttestationKey => "certificate_key_mismatch",
+        }
+    }
+
+    /// Whether signatures hold, as far as this error tells.
+    #[must_use]
+    pub fn crypto(&self) -> Crypto {
+        match self {
+            Self::Malformed { .. } => Crypto::NotApplicable,
+            Self::Missing | Self::UnknownCriticalExtension { .. } | Self::Key { .. } => {
+                Crypto::Unknown
+            }
+            Self::NotValidNow { .. } | Self::Purpose { .. } => Crypto::Valid,
+            Self::NoTrustedPath { .. } | Self::OtherKey | Self::OtherAttestationKey => {
+                Crypto::Invalid
+            }
+        }
+    }
 }
 
 fn hint(nearest: &Option<String>) -> String {
@@ -109,19 +152,17 @@ fn hint(nearest: &Option<String>) -> String {
 pub enum Purpose {
     /// An endorsement key: not a CA; an extended key usage, where present, names EK certificates.
     EndorsementKey,
+    /// An attestation key: not a CA; key usage, where present, is to sign; an extended key usage, where present,
+    /// names attestation keys or, as Google's older ones do, endorsement keys.
+    AttestationKey,
     /// Any end entity.
     Any,
 }
 
-/// What a validated leaf says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf {
-    /// Subject as text, may be empty.
-    pub subject: String,
-    /// Issuer as text.
-    pub issuer: String,
-    /// Its key.
-    pub key: Key,
+/// Whether `issuer` signed `child`, whatever their dates and purposes say.
+#[cfg(feature = "measure")]
+pub(crate) fn signed_by(child: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
+    child.issuer().as_raw() == issuer.subject().as_raw() && verify_signature(issuer, child).is_ok()
 }
 
 /// Validates `leaf` (DER, may be padded) through `intermediates` to one of `roots` (DER) at `now`.
@@ -135,14 +176,9 @@ pub fn validate(
     if leaf.is_empty() {
         return Err(ChainError::Missing);
     }
-    let certificate = parse_padded(leaf)?;
+    let (certificate, trailing_bytes) = parse_padded(leaf)?;
+    let leaf = Leaf::of(&certificate, trailing_bytes)?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    check_common(&certificate, now)?;
-    check_purpose(&certificate, purpose)?;
-    let key = key_of(&certificate).map_err(|problem| ChainError::Key {
-        subject: certificate.subject().to_string(),
-        problem,
-    })?;
     // An unreadable helper certificate is no reason to refuse a path that does without it.
     let helpers: Vec<_> = intermediates
         .iter()
@@ -152,32 +188,44 @@ pub fn validate(
         .iter()
         .filter_map(|der| parse(der, "root").ok())
         .collect();
+    let dates = check_dates(&certificate, now);
     let mut search = Search {
         helpers,
         anchors,
-        now,
+        now: Some(now),
         budget: BUDGET,
         nearest: None,
+        undated: None,
     };
     if !search.leads_to_root(&certificate, 1) {
-        return Err(ChainError::NoTrustedPath {
-            issuer: certificate.issuer().to_string(),
-            nearest: search.nearest,
-        });
+        // A path that only dates close is named by its dates.
+        search.budget = BUDGET;
+        search.now = None;
+        return match search.undated.take() {
+            Some(issuer) if search.leads_to_root(&certificate, 1) => {
+                Err(dates.err().unwrap_or(issuer))
+            }
+            _ => Err(ChainError::NoTrustedPath {
+                issuer: leaf.issuer,
+                nearest: search.nearest,
+            }),
+        };
     }
-    Ok(Leaf {
-        subject: certificate.subject().to_string(),
-        issuer: certificate.issuer().to_string(),
-        key,
-    })
+    check_purpose(&certificate, purpose)?;
+    check_extensions(&certificate)?;
+    dates?;
+    Ok(leaf)
 }
 
 struct Search<'a> {
     helpers: Vec<X509Certificate<'a>>,
     anchors: Vec<X509Certificate<'a>>,
-    now: i64,
+    /// Time of the check; `None` to look for a path whatever its dates.
+    now: Option<i64>,
     budget: usize,
     nearest: Option<String>,
+    /// The first issuer that only its dates closed.
+    undated: Option<ChainError>,
 }
 
 impl Search<'_> {
@@ -208,13 +256,16 @@ impl Search<'_> {
             return false;
         }
         self.budget -= 1;
-        match check_issuer(issuer, child, length, self.now) {
-            Ok(()) => true,
-            Err(why) => {
-                self.nearest.get_or_insert(why);
-                false
-            }
+        if let Err(why) = check_issuer(issuer, child, length) {
+            self.nearest.get_or_insert(why);
+            return false;
         }
+        let Some(Err(dates)) = self.now.map(|now| check_dates(issuer, now)) else {
+            return true;
+        };
+        self.nearest.get_or_insert_with(|| dates.to_string());
+        self.undated.get_or_insert(dates);
+        false
     }
 }
 
@@ -223,10 +274,9 @@ fn check_issuer(
     issuer: &X509Certificate<'_>,
     child: &X509Certificate<'_>,
     length: usize,
-    now: i64,
 ) -> Result<(), String> {
-    check_common(issuer, now).map_err(|error| error.to_string())?;
-    let name = issuer.subject();
+    check_extensions(issuer).map_err(|error| error.to_string())?;
+    let name = names::text(issuer.subject());
     let constraints = issuer
         .basic_constraints()
         .map_err(|error| error.to_string())?;
@@ -247,21 +297,24 @@ fn check_issuer(
     verify_signature(issuer, child).map_err(|problem| format!("by {name}: {problem}"))
 }
 
-fn check_common(certificate: &X509Certificate<'_>, now: i64) -> Result<(), ChainError> {
-    let subject = || certificate.subject().to_string();
+fn check_dates(certificate: &X509Certificate<'_>, now: i64) -> Result<(), ChainError> {
     let validity = certificate.validity();
     let (not_before, not_after) = (
         validity.not_before.timestamp(),
         validity.not_after.timestamp(),
     );
-    if now < not_before || now > not_after {
-        return Err(ChainError::NotValidNow {
-            subject: subject(),
-            not_before,
-            not_after,
-            now,
-        });
+    if (not_before..=not_after).contains(&now) {
+        return Ok(());
     }
+    Err(ChainError::NotValidNow {
+        subject: names::text(certificate.subject()),
+        not_before,
+        not_after,
+        now,
+    })
+}
+
+fn check_extensions(certificate: &X509Certificate<'_>) -> Result<(), ChainError> {
     let unknown = certificate
         .extensions()
         .iter()
@@ -269,7 +322,7 @@ fn check_common(certificate: &X509Certificate<'_>, now: i64) -> Result<(), Chain
     match unknown {
         None => Ok(()),
         Some(extension) => Err(ChainError::UnknownCriticalExtension {
-            subject: subject(),
+            subject: names::text(certificate.subject()),
             oid: extension.oid.to_id_string(),
         }),
     }
@@ -293,21 +346,35 @@ fn is_understood(extension: &X509Extension<'_>) -> bool {
 fn check_purpose(certificate: &X509Certificate<'_>, purpose: Purpose) -> Result<(), ChainError> {
     let refuse = |problem| {
         Err(ChainError::Purpose {
-            subject: certificate.subject().to_string(),
+            subject: names::text(certificate.subject()),
             problem,
         })
     };
     if certificate.is_ca() {
         return refuse("it is a CA");
     }
-    if purpose == Purpose::Any {
-        return Ok(());
+    let (wanted, lacks): (&[Oid<'_>], _) = match purpose {
+        Purpose::Any => return Ok(()),
+        Purpose::EndorsementKey => (&[EK_PURPOSE], "its extended key usage lacks 2.23.133.8.1"),
+        Purpose::AttestationKey => (
+            &[AK_PURPOSE, EK_PURPOSE],
+            "its extended key usage lacks 2.23.133.8.3",
+        ),
+    };
+    if purpose == Purpose::AttestationKey {
+        match certificate.key_usage() {
+            Err(_) => return refuse("its key usage is malformed or twice there"),
+            Ok(Some(usage)) if !usage.value.digital_signature() => {
+                return refuse("its key usage is not to sign");
+            }
+            Ok(_) => {}
+        }
     }
     match certificate.extended_key_usage() {
         Err(_) => refuse("its extended key usage is malformed or twice there"),
         Ok(None) => Ok(()),
-        Ok(Some(usage)) if usage.value.other.contains(&EK_PURPOSE) => Ok(()),
-        Ok(Some(_)) => refuse("its extended key usage lacks 2.23.133.8.1"),
+        Ok(Some(usage)) if usage.value.other.iter().any(|one| wanted.contains(one)) => Ok(()),
+        Ok(Some(_)) => refuse(lacks),
     }
 }
 
@@ -323,23 +390,5 @@ fn parse<'a>(der: &'a [u8], what: &'static str) -> Result<X509Certificate<'a>, C
     Err(ChainError::Malformed {
         what,
         problem: format!("{} bytes follow", rest.len()),
-    })
-}
-
-/// Parses a certificate that may have 0x00 or 0xff filler behind it.
-fn parse_padded(der: &[u8]) -> Result<X509Certificate<'_>, ChainError> {
-    let what = "of the endorsement key";
-    let (rest, certificate) =
-        X509Certificate::from_der(der).map_err(|e| ChainError::Malformed {
-            what,
-            problem: e.to_string(),
-        })?;
-    let filler = rest.iter().all(|byte| *byte == 0) || rest.iter().all(|byte| *byte == 0xff);
-    if filler {
-        return Ok(certificate);
-    }
-    Err(ChainError::Malformed {
-        what,
-        problem: format!("{} bytes follow that are no filler", rest.len()),
     })
 }

@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use super::VtpmError;
 use crate::{
     claims::MeasuredEvent,
-    eventlog::{
-        EventLog, Limits,
-        describe::describe,
-        kind, proof, replay,
-    },
+    eventlog::{EventLog, Limits, describe::describe, kind, proof, replay},
     tpm::hash::Hash,
 };
 

@@ -106,7 +106,9 @@ pub enum VtpmError {
     #[error("the attestation key's certificate: {0}")]
     AkCertificate(ChainError),
     /// Nothing says where the attestation key is: no endorsement key above it, no trusted certificate.
-    #[error("the evidence has neither an endorsement key nor a trusted certificate of the attestation key: {problem}")]
+    #[error(
+        "the evidence has neither an endorsement key nor a trusted certificate of the attestation key: {problem}"
+    )]
     NotVouchedFor {
         /// Why there is no trusted certificate.
         problem: String,
@@ -235,7 +237,12 @@ pub(super) fn verify(
         now,
     )
     .map_err(VtpmError::AkCertificate)?;
-    let under_ek = check_signer(&quote.quote.qualified_signer, &key, ek.as_ref(), &certificate)?;
+    let under_ek = check_signer(
+        &quote.quote.qualified_signer,
+        &key,
+        ek.as_ref(),
+        &certificate,
+    )?;
     let all: Vec<u8> = (0..PCR_COUNT).collect();
     quote::check_selection(&quote, BANK, &all)?;
     let pcrs = pcrs::of_bank(&evidence.pcrs, BANK)?;
