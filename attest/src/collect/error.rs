@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::{qgs::QgsError, sev_guest::SevGuestError, tdx_guest::TdxGuestError, tsm::TsmError};
 use crate::reader::ReadError;
 
 /// Why evidence could not be collected.
@@ -76,6 +77,26 @@ pub enum CollectError {
         /// Cap in bytes.
         most: u64,
     },
+    /// The ACPI table of a TD's event log is none.
+    #[error("ACPI table {} is not a TD's CCEL: {problem}", .path.display())]
+    CcelTable {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// No report through configfs-tsm.
+    #[error("configfs-tsm: {0}")]
+    Tsm(#[from] TsmError),
+    /// No report through `/dev/sev-guest`.
+    #[error("/dev/sev-guest: {0}")]
+    SevGuest(#[from] SevGuestError),
+    /// No TDREPORT through `/dev/tdx_guest`.
+    #[error("/dev/tdx_guest: {0}")]
+    TdxGuest(#[from] TdxGuestError),
+    /// No quote from the host's service.
+    #[error(transparent)]
+    Qgs(#[from] QgsError),
     /// PCRs kept changing between reading and quoting.
     #[error("PCR values changed during each of {attempts} quotes")]
     Race {

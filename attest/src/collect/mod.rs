@@ -1,10 +1,16 @@
 //! Collects evidence on a node, behind one trait.
 
 mod ak;
+pub mod ccel;
 mod ek;
 mod error;
+mod ioctl;
 mod pcr;
+pub mod qgs;
 mod session;
+pub mod sev_guest;
+pub mod tdx_guest;
+pub mod tsm;
 pub mod vtpm;
 
 pub use error::CollectError;
