@@ -90,6 +90,17 @@ impl Chain {
     }
 }
 
+/// Checks that a trusted root signed an ASK or ASVK, DER, as [`Chain::verify`] does. Dates are not looked at.
+///
+/// # Errors
+/// `Certificate`, `RootNotTrusted`, `AskSignatureInvalid`, `AskNotSignedByArk`, `AskNotAuthority`.
+pub fn verify_intermediate(der: &[u8], roots: &Roots) -> Result<Certificate, SnpError> {
+    let ask = parse(der, Role::Ask)?;
+    let trusted: Vec<_> = roots.roots().iter().collect();
+    check_intermediate(&ask, &trusted, false)?;
+    Ok(ask)
+}
+
 /// Intermediates that a trusted root signed, each with that root. Never empty.
 fn authorities(
     collateral: &Collateral<'_>,

@@ -200,6 +200,14 @@ impl TdxRoots {
         Self::new([INTEL_ROOT])
     }
 
+    /// The trusted root certificates with that name, DER.
+    pub(super) fn of_name<'a>(
+        &'a self,
+        subject: &'a [u8],
+    ) -> impl Iterator<Item = &'a Certificate> {
+        self.named(subject).map(|(root, _)| root)
+    }
+
     /// The trusted roots with that name.
     fn named<'a>(
         &'a self,

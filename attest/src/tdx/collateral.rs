@@ -19,6 +19,9 @@ use super::{
 };
 use crate::{bytes::Bytes, evidence::TdxCollateral};
 
+mod statement;
+pub use statement::{PckCa, Statement, Subject};
+
 /// Most bytes of TCB info or QE identity; Intel's have up to 30 KiB.
 const MAX_JSON_LEN: usize = 1 << 20;
 
