@@ -59,11 +59,7 @@ enum Task {
         append: String,
     },
     /// Runs each fuzz target for some seconds
-    Fuzz {
-        /// Seconds per target
-        #[arg(long, default_value_t = 60)]
-        seconds: u32,
-    },
+    Fuzz(fuzz::Options),
     /// Installs what building and testing need, and nothing else
     Deps,
 }
@@ -92,9 +88,9 @@ fn run(task: &Task, progress: &Progress) -> Result<(), XtaskError> {
             out,
             append,
         } => lab::image(&workspace, config, ca, out, append, progress),
-        Task::Fuzz { seconds } => {
+        Task::Fuzz(options) => {
             deps::install(deps::Purpose::Test, progress)?;
-            fuzz::run(&workspace, *seconds, progress).map(|_| ())
+            fuzz::run(&workspace, options, progress).map(|_| ())
         }
         Task::Deps => deps::install(deps::Purpose::Test, progress).map(|_| ()),
     }

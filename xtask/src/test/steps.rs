@@ -72,8 +72,12 @@ pub const ALL: &[Step] = &[
     },
 ];
 
-/// Seconds for each fuzz target: enough to catch a parser that panics on the first odd byte.
-const FUZZ_SECONDS: u32 = 20;
+/// Long enough for each fuzz target to catch a parser that panics on the first odd byte.
+const FUZZ: fuzz::Options = fuzz::Options {
+    seconds: 20,
+    jobs: 2,
+    targets: Vec::new(),
+};
 
 /// Names for the command line.
 pub fn names() -> PossibleValuesParser {
@@ -173,7 +177,7 @@ fn tidy(run: &Run<'_>) -> Result<Count, XtaskError> {
 
 fn fuzz(run: &Run<'_>) -> Result<Count, XtaskError> {
     Ok(Count {
-        passed: fuzz::run(run.workspace, FUZZ_SECONDS, run.progress)?,
+        passed: fuzz::run(run.workspace, &FUZZ, run.progress)?,
         failed: 0,
     })
 }
