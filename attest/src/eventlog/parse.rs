@@ -3,7 +3,7 @@
 use super::kind;
 use crate::{
     reader::{ReadError, Reader},
-    tpm::PCR_COUNT,
+    tpm::{PCR_COUNT, hash::Hash},
 };
 
 /// Bounds of a log.
@@ -85,6 +85,8 @@ pub struct Digest<'a> {
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event<'a> {
+    /// Offset of its first byte in the log.
+    pub at: usize,
     /// PCR it was extended into; any value where the type is `EV_NO_ACTION`.
     pub pcr: u32,
     /// Event type, see [`kind`].
@@ -179,6 +181,11 @@ impl<'a> EventLog<'a> {
         Ok(log)
     }
 
+    /// The algorithms of its banks that are computed here.
+    pub fn hashes(&self) -> impl Iterator<Item = Hash> + '_ {
+        self.banks.iter().filter_map(|bank| Hash::from_id(bank.alg))
+    }
+
     /// Whether the log has digests for a bank.
     pub fn has_bank(&self, alg: u16) -> bool {
         self.banks.iter().any(|bank| bank.alg == alg)
@@ -197,12 +204,14 @@ fn padding(reader: &Reader<'_>) -> Option<Padding> {
 
 /// `TCG_PCClientPCREvent`: the older format, and the first event of a crypto-agile log.
 fn sha1_event<'a>(reader: &mut Reader<'a>) -> Result<Event<'a>, ReadError> {
+    let at = reader.at();
     let (pcr, kind) = head(reader)?;
     let digest = Digest {
         alg: SHA1,
         bytes: reader.take("digest", 20)?,
     };
     Ok(Event {
+        at,
         pcr,
         kind,
         digests: vec![digest],
@@ -212,6 +221,7 @@ fn sha1_event<'a>(reader: &mut Reader<'a>) -> Result<Event<'a>, ReadError> {
 
 /// `TCG_PCR_EVENT2`.
 fn agile_event<'a>(reader: &mut Reader<'a>, banks: &[Bank]) -> Result<Event<'a>, ReadError> {
+    let start = reader.at();
     let (pcr, kind) = head(reader)?;
     let at = reader.at();
     let count = reader.u32_le("digests.count")?;
@@ -242,6 +252,7 @@ fn agile_event<'a>(reader: &mut Reader<'a>, banks: &[Bank]) -> Result<Event<'a>,
         });
     }
     Ok(Event {
+        at: start,
         pcr,
         kind,
         digests,
@@ -312,7 +323,7 @@ fn bank(reader: &mut Reader<'_>) -> Result<Bank, ReadError> {
     let at = reader.at();
     let alg = reader.u16_le("specId.algorithmId")?;
     let size = usize::from(reader.u16_le("specId.digestSize")?);
-    let known = crate::tpm::hash::Hash::from_id(alg).map(|hash| hash.size());
+    let known = Hash::from_id(alg).map(|hash| hash.size());
     if size == 0 || size > MAX_DIGEST || known.is_some_and(|known| known != size) {
         return Err(ReadError::Value {
             what: "specId.digestSize",

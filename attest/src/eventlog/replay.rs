@@ -79,6 +79,19 @@ pub fn replay(log: &EventLog<'_>, bank: Hash) -> Result<Replay, ReplayError> {
     Ok(pcrs)
 }
 
+/// PCRs that a log extends to another value than `recorded`, ascending. PCRs on one side only are passed over: the
+/// record may leave some out, and others than the log's writers extend the rest.
+pub fn mismatches(replayed: &Replay, recorded: &Replay) -> Vec<u8> {
+    let differs = |(pcr, value): &(&u8, &Vec<u8>)| {
+        recorded.get(pcr).is_some_and(|recorded| recorded != *value)
+    };
+    replayed
+        .iter()
+        .filter(differs)
+        .map(|(pcr, _)| *pcr)
+        .collect()
+}
+
 fn startup_locality(event: usize, bytes: &[u8]) -> Result<u8, ReplayError> {
     match bytes {
         [locality @ (0 | 3 | 4)] => Ok(*locality),

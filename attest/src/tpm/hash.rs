@@ -38,6 +38,12 @@ impl Hash {
         }
     }
 
+    /// The algorithm of a name as [`Hash::name`] gives it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
+        all.into_iter().find(|hash| hash.name() == name)
+    }
+
     /// Bytes of a digest.
     pub fn size(self) -> usize {
         match self {

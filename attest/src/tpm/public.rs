@@ -7,6 +7,8 @@ use crate::reader::{ReadError, Reader};
 const MAX_MODULUS: usize = 512;
 /// Largest coordinate: P-521.
 const MAX_COORDINATE: usize = 66;
+/// Largest public area: a policy, a modulus and their headers.
+const MAX_PUBLIC: usize = 1024;
 
 /// `TPMA_OBJECT` bits of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub enum Curve {
     P256,
     /// NIST P-384.
     P384,
+    /// NIST P-521.
+    P521,
 }
 
 impl Curve {
@@ -68,6 +72,7 @@ impl Curve {
         match id {
             0x0003 => Some(Self::P256),
             0x0004 => Some(Self::P384),
+            0x0005 => Some(Self::P521),
             _ => None,
         }
     }
@@ -77,6 +82,7 @@ impl Curve {
         match self {
             Self::P256 => 32,
             Self::P384 => 48,
+            Self::P521 => 66,
         }
     }
 }
@@ -183,6 +189,14 @@ impl Public {
         })
     }
 
+    /// Parses a whole `TPM2B_PUBLIC`: the same behind its length.
+    pub fn parse_sized(bytes: &[u8]) -> Result<Self, ReadError> {
+        let mut reader = Reader::new(bytes);
+        let public = reader.sized("TPM2B_PUBLIC", MAX_PUBLIC)?;
+        reader.finish("TPM2B_PUBLIC")?;
+        Self::parse(public)
+    }
+
     /// The object's Name.
     pub fn name(&self) -> Vec<u8> {
         name::of_public(self.name_alg, &self.bytes)
@@ -245,7 +259,7 @@ fn ecc(reader: &mut Reader<'_>) -> Result<Key, ReadError> {
         what: "ecc.curveID",
         at,
         found: id.into(),
-        wanted: "P-256 0x3 or P-384 0x4",
+        wanted: "P-256 0x3, P-384 0x4 or P-521 0x5",
     })?;
     if reader.u16_be("ecc.kdf")? != ALG_NULL {
         reader.u16_be("ecc.kdf.hash")?;

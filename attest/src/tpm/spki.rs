@@ -13,6 +13,7 @@ const OID_RSA: &[u8] = &[
 const OID_EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const OID_P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const OID_P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
+const OID_P521: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
 const NULL: &[u8] = &[0x05, 0x00];
 
 const SEQUENCE: u8 = 0x30;
@@ -35,6 +36,7 @@ impl Key {
                 let oid = match curve {
                     Curve::P256 => OID_P256,
                     Curve::P384 => OID_P384,
+                    Curve::P521 => OID_P521,
                 };
                 let algorithm = tlv(SEQUENCE, &[OID_EC, oid]);
                 let point = tlv(BIT_STRING, &[&[0], &self.point()]);

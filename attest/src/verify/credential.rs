@@ -161,6 +161,7 @@ fn ecc_seed(ek: &Public, curve: Curve, ek_x: &[u8]) -> Result<Seed, CredentialEr
     let algorithm = match curve {
         Curve::P256 => &agreement::ECDH_P256,
         Curve::P384 => &agreement::ECDH_P384,
+        Curve::P521 => &agreement::ECDH_P521,
     };
     let failed = |_| CredentialError::Crypto { what: "ECDH" };
     let ours = EphemeralPrivateKey::generate(algorithm, &SystemRandom::new()).map_err(failed)?;

@@ -1,4 +1,5 @@
-//! Signatures of TPM keys, checked with aws-lc-rs. SHA-1 is refused.
+//! Signatures of TPM keys, checked with aws-lc-rs. SHA-1 is refused unless a caller asks for it by name, which only
+//! recorded evidence judged piece by piece does.
 
 use aws_lc_rs::signature::{self as lc, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
 
@@ -31,14 +32,24 @@ pub enum SignatureError {
 
 /// Checks `signature` over `message`; returns the digest algorithm it uses.
 pub fn check(key: &Key, message: &[u8], signature: &Signature) -> Result<Hash, SignatureError> {
+    check_down_to(Hash::Sha256, key, message, signature)
+}
+
+/// [`check`] with digests from `weakest` on: [`Hash::Sha1`] takes old recordings.
+pub(super) fn check_down_to(
+    weakest: Hash,
+    key: &Key,
+    message: &[u8],
+    signature: &Signature,
+) -> Result<Hash, SignatureError> {
     let weak = SignatureError::WeakHash {
         found: signature.hash,
     };
-    let hash = Hash::from_id(signature.hash).filter(|hash| hash.is_strong());
+    let hash = Hash::from_id(signature.hash).filter(|hash| *hash >= weakest);
     let hash = hash.ok_or(weak)?;
     match (key, &signature.value) {
         (Key::Rsa { modulus, exponent }, Value::RsaSsa(value)) => {
-            rsa(modulus, *exponent, pkcs1(hash)?, message, value)?;
+            rsa(modulus, *exponent, pkcs1(hash), message, value)?;
         }
         (Key::Rsa { modulus, exponent }, Value::RsaPss(value)) => {
             rsa(modulus, *exponent, pss(hash)?, message, value)?;
@@ -75,12 +86,12 @@ fn rsa(
         .map_err(|_| SignatureError::Invalid)
 }
 
-fn pkcs1(hash: Hash) -> Result<&'static RsaParameters, SignatureError> {
+fn pkcs1(hash: Hash) -> &'static RsaParameters {
     match hash {
-        Hash::Sha256 => Ok(&lc::RSA_PKCS1_2048_8192_SHA256),
-        Hash::Sha384 => Ok(&lc::RSA_PKCS1_2048_8192_SHA384),
-        Hash::Sha512 => Ok(&lc::RSA_PKCS1_2048_8192_SHA512),
-        Hash::Sha1 => Err(SignatureError::WeakHash { found: hash.id() }),
+        Hash::Sha256 => &lc::RSA_PKCS1_2048_8192_SHA256,
+        Hash::Sha384 => &lc::RSA_PKCS1_2048_8192_SHA384,
+        Hash::Sha512 => &lc::RSA_PKCS1_2048_8192_SHA512,
+        Hash::Sha1 => &lc::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
     }
 }
 
@@ -105,6 +116,9 @@ fn ecdsa(
         (Curve::P384, Hash::Sha256) => Ok(&lc::ECDSA_P384_SHA256_ASN1),
         (Curve::P384, Hash::Sha384) => Ok(&lc::ECDSA_P384_SHA384_ASN1),
         (Curve::P384, Hash::Sha512) => Ok(&lc::ECDSA_P384_SHA512_ASN1),
+        (Curve::P521, Hash::Sha256) => Ok(&lc::ECDSA_P521_SHA256_ASN1),
+        (Curve::P521, Hash::Sha384) => Ok(&lc::ECDSA_P521_SHA384_ASN1),
+        (Curve::P521, Hash::Sha512) => Ok(&lc::ECDSA_P521_SHA512_ASN1),
         (_, Hash::Sha1) => Err(SignatureError::WeakHash { found: hash.id() }),
     }
 }
