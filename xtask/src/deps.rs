@@ -17,6 +17,8 @@ pub enum Purpose {
     Machine,
     /// All checks and tests.
     Test,
+    /// Counting instructions.
+    Bench,
 }
 
 /// A Debian package, the same name in releases 12 and 13.
@@ -100,7 +102,13 @@ const PACKAGES: &[Package] = &[
         Purpose::Test,
         "shows device-mapper tables, in test images",
     ),
+    package(
+        "make",
+        Purpose::Test,
+        "builds the module behind which test guests have a TEE",
+    ),
     package("cpio", Purpose::Test, "reads our archives back"),
+    package("valgrind", Purpose::Bench, "counts instructions"),
     package("g++", Purpose::Test, "libFuzzer is C++"),
     package("git", Purpose::Test, "lists the files that tidy checks"),
 ];
@@ -138,7 +146,7 @@ pub fn install(purpose: Purpose, progress: &Progress) -> Result<(), XtaskError> 
             },
         )?;
     }
-    if purpose == Purpose::Test {
+    if purpose >= Purpose::Test {
         for (tool, version) in CARGO_TOOLS {
             cargo_tool(tool, version, progress)?;
         }

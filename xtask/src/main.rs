@@ -1,8 +1,9 @@
-//! The project's own tasks: `cargo xtask demo | test | tidy | image | deps`.
+//! The project's own tasks: `cargo xtask demo | test | bench | fuzz | tidy | image | deps`.
 //!
 //! This program itself needs nothing but Rust. Whatever a task needs beyond that, it installs first:
 //! see [`deps`] for the list with reasons.
 
+mod bench;
 mod build;
 mod demo;
 mod deps;
@@ -60,6 +61,8 @@ enum Task {
     },
     /// Runs each fuzz target for some seconds
     Fuzz(fuzz::Options),
+    /// Times verification of evidence, beside other verifiers, and counts its instructions
+    Bench,
     /// Installs what building and testing need, and nothing else
     Deps,
 }
@@ -91,6 +94,10 @@ fn run(task: &Task, progress: &Progress) -> Result<(), XtaskError> {
         Task::Fuzz(options) => {
             deps::install(deps::Purpose::Test, progress)?;
             fuzz::run(&workspace, options, progress).map(|_| ())
+        }
+        Task::Bench => {
+            deps::install(deps::Purpose::Bench, progress)?;
+            bench::run(&workspace, progress)
         }
         Task::Deps => deps::install(deps::Purpose::Test, progress).map(|_| ()),
     }
