@@ -11,7 +11,7 @@ use crate::error::{XtaskError, io};
 use crate::workspace::Workspace;
 
 /// Package and binary of each program.
-pub const PROGRAMS: &[(&str, &str)] = &[
+pub const PROGRAMS: [(&str, &str); 3] = [
     ("dawnkey-agent", "dawnkey-agent"),
     ("dawnkey-keyservice", "dawnkey-keyservice"),
     ("dawnkey-cli", "dawnkey"),
@@ -47,7 +47,7 @@ pub fn programs(workspace: &Workspace, profile: Profile) -> Result<Binaries, Xta
     }
     let dir = match profile {
         Profile::Release => workspace.target.join("release"),
-        Profile::Dev => stripped(workspace)?,
+        Profile::Dev => stripped(workspace, &PROGRAMS.map(|(_, binary)| binary))?,
     };
     let path = |name: &str| dir.join(name);
     Ok(Binaries {
@@ -57,11 +57,34 @@ pub fn programs(workspace: &Workspace, profile: Profile) -> Result<Binaries, Xta
     })
 }
 
+/// The programs of `tests/devices`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandIns {
+    /// `dawnkey-test-tee`, for guests.
+    pub tee: PathBuf,
+    /// `dawnkey-test-pki`, for the host.
+    pub pki: PathBuf,
+}
+
+/// Builds the stand-ins for TEE devices. They are never built as a release.
+///
+/// # Errors
+/// As [`programs`].
+pub fn stand_ins(workspace: &Workspace) -> Result<StandIns, XtaskError> {
+    let mut cargo = workspace.cargo();
+    command::run(cargo.args(["build", "--locked", "--quiet", "-p", "dawnkey-test-devices"]))?;
+    let dir = stripped(workspace, &["dawnkey-test-tee", "dawnkey-test-pki"])?;
+    Ok(StandIns {
+        tee: dir.join("dawnkey-test-tee"),
+        pki: dir.join("dawnkey-test-pki"),
+    })
+}
+
 /// Copies without debug information: an initramfs with it would not fit the guest's memory.
-fn stripped(workspace: &Workspace) -> Result<PathBuf, XtaskError> {
+fn stripped(workspace: &Workspace, binaries: &[&str]) -> Result<PathBuf, XtaskError> {
     let dir = workspace.scratch("dev");
     fs::create_dir_all(&dir).map_err(io(format!("create {}", dir.display())))?;
-    for (_, binary) in PROGRAMS {
+    for binary in binaries {
         let mut strip = Command::new("strip");
         strip.arg("-o").arg(dir.join(binary));
         command::run(strip.arg(workspace.target.join("debug").join(binary)))?;

@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use dawnkey_qemu_tests::command;
+use dawnkey_qemu_tests::image::devices::Devices;
 use dawnkey_qemu_tests::image::initramfs::Scenario;
 use dawnkey_qemu_tests::image::{Builder, COMMAND_LINE, Contents, Parts};
 use dawnkey_qemu_tests::lab::Lab;
+use dawnkey_qemu_tests::machine::Direct;
 use dawnkey_qemu_tests::operator::{Binaries, Operator};
 use dawnkey_qemu_tests::swtpm::TpmMaker;
 
@@ -44,11 +48,21 @@ pub fn prepare(workspace: &Workspace, binaries: &Binaries) -> Result<PathBuf, Xt
     maker.make(&dir.join("first-tpm"))?;
     operator.trust_tpm_maker(&maker.root())?;
     let builder = builder(workspace, &packages)?;
+    let stand_ins = build::stand_ins(workspace)?;
+    let devices = Devices::build(
+        &workspace.root.join("tests/devices"),
+        &packages::headers(&packages)?,
+        builder.kernel_version(),
+        &stand_ins.tee,
+        &dir,
+    )?;
+    let platforms = dir.join("platforms");
+    command::run(Command::new(&stand_ins.pki).arg("make").arg(&platforms))?;
     let initrd = builder.initramfs(&Contents {
         agent: binaries.agent.clone(),
         agent_config: Operator::agent_config(STATE_VOLUME),
         service_ca: operator.service_ca()?,
-        scenario: Scenario::FromHost,
+        scenario: Scenario::FromHost(devices),
     })?;
     let image = builder.write(&dir, "test", &initrd, COMMAND_LINE)?;
     let changed = builder.write(
@@ -58,11 +72,20 @@ pub fn prepare(workspace: &Workspace, binaries: &Binaries) -> Result<PathBuf, Xt
         &format!("{COMMAND_LINE} init=/bin/sh"),
     )?;
     operator.allow_image("test-image", &image.uki)?;
+    let direct = Direct {
+        kernel: builder.kernel(),
+        initrd: dir.join("test.initrd"),
+        command_line: COMMAND_LINE.to_owned(),
+    };
+    fs::write(&direct.initrd, &initrd).map_err(io(format!("write {}", direct.initrd.display())))?;
     let lab = Lab {
         binaries: binaries.clone(),
         busybox: packages.busybox,
         image,
         changed,
+        direct,
+        test_pki: stand_ins.pki,
+        platforms,
         operator: dir.join("service"),
         tpm_maker: dir.join("tpm-maker"),
     };

@@ -19,6 +19,8 @@ pub struct GuestPackages {
     pub busybox: PathBuf,
     /// systemd-stub.
     pub stub: PathBuf,
+    /// Name of the kernel package.
+    kernel_package: String,
 }
 
 /// Kernels with the drivers of every platform that we support; the 6.1 kernel lacks some.
@@ -31,16 +33,39 @@ const KERNEL: &str = "^linux-image-6\\.12\\..*-cloud-amd64-unsigned$";
 pub fn guest() -> Result<GuestPackages, XtaskError> {
     let kernel = newest_kernel()?;
     Ok(GuestPackages {
-        kernel: unpacked(&kernel)?,
+        kernel: unpacked(&[&kernel])?,
         busybox: file(
-            &unpacked("busybox-static")?,
+            &unpacked(&["busybox-static"])?,
             &["bin/busybox", "usr/bin/busybox"],
         )?,
         stub: file(
-            &unpacked("systemd-boot-efi")?,
+            &unpacked(&["systemd-boot-efi"])?,
             &["usr/lib/systemd/boot/efi/linuxx64.efi.stub"],
         )?,
+        kernel_package: kernel,
     })
+}
+
+/// What a module for the guest's kernel is built with: its headers and its build tools, in one tree.
+///
+/// # Errors
+/// [`XtaskError::Package`] when apt no longer has those of this kernel.
+pub fn headers(guest: &GuestPackages) -> Result<PathBuf, XtaskError> {
+    let [own, common, kbuild] = header_packages(&guest.kernel_package);
+    unpacked(&[&own, &common, &kbuild])
+}
+
+/// Names of the packages that belong to a kernel package.
+fn header_packages(kernel: &str) -> [String; 3] {
+    let flavoured = kernel
+        .trim_start_matches("linux-image-")
+        .trim_end_matches("-unsigned");
+    let version = flavoured.trim_end_matches("-cloud-amd64");
+    [
+        format!("linux-headers-{flavoured}"),
+        format!("linux-headers-{version}-common"),
+        format!("linux-kbuild-{version}"),
+    ]
 }
 
 fn file(root: &Path, candidates: &[&str]) -> Result<PathBuf, XtaskError> {
@@ -86,33 +111,19 @@ fn numbers(name: &str) -> Vec<u64> {
         .collect()
 }
 
-/// The candidate version of a package, unpacked. Complete or absent: a directory is renamed into
-/// place at the end.
-fn unpacked(package: &str) -> Result<PathBuf, XtaskError> {
-    let version = candidate(package)?;
-    let place = cache()?.join(format!("{package}_{}", version.replace(':', "_")));
+/// The candidate versions of packages, unpacked over one another into a directory named after the first.
+/// Complete or absent: the directory is renamed into place at the end.
+fn unpacked(packages: &[&str]) -> Result<PathBuf, XtaskError> {
+    let first = packages.first().copied().unwrap_or_default();
+    let place = cache()?.join(format!("{first}_{}", candidate(first)?.replace(':', "_")));
     if place.is_dir() {
         return Ok(place);
     }
     let partial = place.with_extension(format!("partial-{}", std::process::id()));
     fs::create_dir_all(&partial).map_err(io(format!("create {}", partial.display())))?;
-    let mut download = Command::new("apt-get");
-    download.args([
-        "-q",
-        "-o",
-        "APT::Sandbox::User=root",
-        "download",
-        &format!("{package}={version}"),
-    ]);
-    command::run(download.current_dir(&partial))?;
-    let entries = fs::read_dir(&partial).map_err(io(format!("list {}", partial.display())))?;
-    let deb = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|e| e == "deb"))
-        .ok_or_else(|| XtaskError::Package(format!("apt-get downloaded no file for {package}")))?;
-    command::run(Command::new("dpkg").arg("-x").arg(&deb).arg(&partial))?;
-    fs::remove_file(&deb).map_err(io(format!("remove {}", deb.display())))?;
+    for package in packages {
+        unpack(package, &partial)?;
+    }
     if fs::rename(&partial, &place).is_err() && !place.is_dir() {
         return Err(XtaskError::Package(format!(
             "cannot move {} to {}",
@@ -121,6 +132,27 @@ fn unpacked(package: &str) -> Result<PathBuf, XtaskError> {
         )));
     }
     Ok(place)
+}
+
+fn unpack(package: &str, to: &Path) -> Result<(), XtaskError> {
+    let version = candidate(package)?;
+    let mut download = Command::new("apt-get");
+    download.args([
+        "-q",
+        "-o",
+        "APT::Sandbox::User=root",
+        "download",
+        &format!("{package}={version}"),
+    ]);
+    command::run(download.current_dir(to))?;
+    let entries = fs::read_dir(to).map_err(io(format!("list {}", to.display())))?;
+    let deb = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "deb"))
+        .ok_or_else(|| XtaskError::Package(format!("apt-get downloaded no file for {package}")))?;
+    command::run(Command::new("dpkg").arg("-x").arg(&deb).arg(to))?;
+    fs::remove_file(&deb).map_err(io(format!("remove {}", deb.display())))
 }
 
 fn candidate(package: &str) -> Result<String, XtaskError> {
@@ -153,5 +185,17 @@ mod tests {
         let old = numbers("linux-image-6.12.9+deb12-cloud-amd64-unsigned");
         let new = numbers("linux-image-6.12.117+deb12-cloud-amd64-unsigned");
         assert!(new > old);
+    }
+
+    #[test]
+    fn headers_are_those_of_the_kernel() {
+        assert_eq!(
+            header_packages("linux-image-6.12.117+deb12-cloud-amd64-unsigned"),
+            [
+                "linux-headers-6.12.117+deb12-cloud-amd64",
+                "linux-headers-6.12.117+deb12-common",
+                "linux-kbuild-6.12.117+deb12"
+            ]
+        );
     }
 }

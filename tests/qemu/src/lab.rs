@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::Disk;
 use crate::error::{IoContext, VmError};
 use crate::image::Image;
-use crate::machine::{Boot, Machine};
+use crate::machine::{Boot, Direct, Machine};
 use crate::operator::{Binaries, Operator, Service, VOLUME};
 use crate::swtpm::{Tpm, TpmMaker};
 
@@ -19,6 +19,16 @@ use crate::swtpm::{Tpm, TpmMaker};
 pub const VARIABLE: &str = "DAWNKEY_VM_DIR";
 /// Size of a scene's state disk in bytes: small, since formatting wipes all of it.
 pub const DISK_BYTES: u64 = 64 << 20;
+
+/// Platforms of the mock manufacturers, as `dawnkey-test-pki` names them.
+pub const PLATFORMS: &[&str] = &[
+    "snp",
+    "snp-debug",
+    "snp-vmpl",
+    "snp-revoked",
+    "tdx",
+    "tdx-debug",
+];
 
 /// The description of a prepared directory, `lab.json` in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +41,12 @@ pub struct Lab {
     pub image: Image,
     /// The same with one more kernel argument, unknown to the policy.
     pub changed: Image,
+    /// The initramfs of `image` with its kernel.
+    pub direct: Direct,
+    /// `dawnkey-test-pki`
+    pub test_pki: PathBuf,
+    /// Roots, collateral and platforms of the mock manufacturers.
+    pub platforms: PathBuf,
     /// Directory of `dawnkey init` with the policy.
     pub operator: PathBuf,
     /// The TPM manufacturer's directory.
@@ -38,6 +54,18 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// A machine without firmware and TPM, with the platforms of the mock manufacturers at hand as files.
+    #[must_use]
+    pub fn direct(&self, dir: &Path) -> Machine<'_> {
+        self.with_platforms(Machine::direct(dir, &self.direct))
+    }
+
+    fn with_platforms<'a>(&self, machine: Machine<'a>) -> Machine<'a> {
+        PLATFORMS.iter().fold(machine, |machine, name| {
+            machine.file(name, &self.platforms.join(format!("{name}.json")))
+        })
+    }
+
     /// Opens the directory that `DAWNKEY_VM_DIR` names.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::disk::Disk;
 use crate::error::{IoContext, VmError};
 use crate::image::Image;
 use crate::results::{self, Results};
-use crate::swtpm::Tpm;
+use crate::swtpm::{RunningTpm, Tpm};
 
 /// Address and port at which a guest sees the key service.
 pub const SERVICE_IN_GUEST: &str = "10.0.2.100:8443";
@@ -27,12 +27,33 @@ struct Attached {
     read_only: bool,
 }
 
+/// A kernel with an initramfs that QEMU starts itself: no firmware, nothing is measured, and the boot takes a
+/// third of the time.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Direct {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The compressed initramfs.
+    pub initrd: PathBuf,
+    /// Kernel arguments.
+    pub command_line: String,
+}
+
+/// What a machine starts.
+#[derive(Debug, Clone)]
+enum Start<'a> {
+    /// The image's disk by OVMF, measured into a TPM.
+    Measured(&'a Image, &'a Tpm),
+    /// A kernel, on a machine without a TPM.
+    Direct(&'a Direct),
+}
+
 /// A machine before power-on.
 #[derive(Debug, Clone)]
 pub struct Machine<'a> {
     dir: PathBuf,
-    image: &'a Image,
-    tpm: &'a Tpm,
+    start: Start<'a>,
+    files: Vec<(String, PathBuf)>,
     disks: Vec<Attached>,
     service: Option<(SocketAddr, PathBuf)>,
     script: Option<String>,
@@ -53,10 +74,19 @@ pub struct Boot {
 impl<'a> Machine<'a> {
     /// A machine whose files of this boot lie in `dir`.
     pub fn new(dir: &Path, image: &'a Image, tpm: &'a Tpm) -> Self {
+        Self::starting(dir, Start::Measured(image, tpm))
+    }
+
+    /// A machine without firmware and TPM.
+    pub fn direct(dir: &Path, direct: &'a Direct) -> Self {
+        Self::starting(dir, Start::Direct(direct))
+    }
+
+    fn starting(dir: &Path, start: Start<'a>) -> Self {
         Machine {
             dir: dir.to_path_buf(),
-            image,
-            tpm,
+            start,
+            files: Vec::new(),
             disks: Vec::new(),
             service: None,
             script: None,
@@ -64,7 +94,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Attaches a data disk: the first is `/dev/vdb`, since the image's own disk is `/dev/vda`.
+    /// Attaches a data disk: the first is `/dev/vdb`, since the image's own disk is `/dev/vda`, and `/dev/vda`
+    /// on a machine that boots from none.
     #[must_use]
     pub fn disk(mut self, disk: &Disk) -> Self {
         self.disks.push(Attached {
@@ -98,6 +129,13 @@ impl<'a> Machine<'a> {
         self
     }
 
+    /// Hands a file to the guest: `/sys/firmware/qemu_fw_cfg/by_name/opt/dawnkey/NAME/raw`.
+    #[must_use]
+    pub fn file(mut self, name: &str, path: &Path) -> Self {
+        self.files.push((name.to_owned(), path.to_path_buf()));
+        self
+    }
+
     /// Boots, waits for the power-off and reads the report.
     ///
     /// # Errors
@@ -105,8 +143,12 @@ impl<'a> Machine<'a> {
     pub fn boot(self) -> Result<Boot, VmError> {
         fs::create_dir_all(&self.dir).doing(|| format!("create {}", self.dir.display()))?;
         let (serial, report) = (self.dir.join("serial.log"), self.dir.join("results"));
-        let tpm = self.tpm.start()?;
-        let mut qemu = self.command(&serial, &report, tpm.socket())?;
+        // Lives as long as the machine.
+        let tpm = match self.start {
+            Start::Measured(_, tpm) => Some(tpm.start()?),
+            Start::Direct(_) => None,
+        };
+        let mut qemu = self.command(&serial, &report, tpm.as_ref().map(RunningTpm::socket))?;
         let start = Instant::now();
         let errors = self.dir.join("qemu.log");
         let stderr = fs::File::create(&errors).doing(|| format!("create {}", errors.display()))?;
@@ -152,14 +194,12 @@ impl<'a> Machine<'a> {
         })
     }
 
-    fn command(&self, serial: &Path, report: &Path, tpm: &Path) -> Result<Command, VmError> {
-        let vars = self.dir.join("vars.fd");
-        let template = Path::new(OVMF).join("OVMF_VARS_4M.fd");
-        fs::copy(&template, &vars).map_err(|_| VmError::Missing {
-            what: "UEFI firmware".to_owned(),
-            looked: template.display().to_string(),
-            package: "ovmf",
-        })?;
+    fn command(
+        &self,
+        serial: &Path,
+        report: &Path,
+        tpm: Option<&Path>,
+    ) -> Result<Command, VmError> {
         // Emulation unless asked otherwise: /dev/kvm may be there and still not work.
         let accelerator = std::env::var("DAWNKEY_VM_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
         let mut qemu = Command::new("qemu-system-x86_64");
@@ -179,21 +219,24 @@ impl<'a> Machine<'a> {
         qemu.args(["-accel", &accelerator]);
         qemu.arg("-serial")
             .arg(format!("file:{}", serial.display()));
-        qemu.arg("-drive").arg(format!(
-            "if=pflash,format=raw,unit=0,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"
-        ));
-        qemu.arg("-drive").arg(format!(
-            "if=pflash,format=raw,unit=1,file={}",
-            vars.display()
-        ));
-        qemu.arg("-chardev")
-            .arg(format!("socket,id=tpm,path={}", tpm.display()));
-        qemu.args([
-            "-tpmdev",
-            "emulator,id=tpm,chardev=tpm",
-            "-device",
-            "tpm-crb,tpmdev=tpm",
-        ]);
+        match &self.start {
+            Start::Measured(image, _) => self.firmware(&mut qemu, image)?,
+            Start::Direct(direct) => {
+                qemu.arg("-kernel").arg(&direct.kernel);
+                qemu.arg("-initrd").arg(&direct.initrd);
+                qemu.args(["-append", &direct.command_line]);
+            }
+        }
+        if let Some(tpm) = tpm {
+            qemu.arg("-chardev")
+                .arg(format!("socket,id=tpm,path={}", tpm.display()));
+            qemu.args([
+                "-tpmdev",
+                "emulator,id=tpm,chardev=tpm",
+                "-device",
+                "tpm-crb,tpmdev=tpm",
+            ]);
+        }
         qemu.arg("-chardev")
             .arg(format!("file,id=results,path={}", report.display()));
         qemu.args([
@@ -202,11 +245,47 @@ impl<'a> Machine<'a> {
             "-device",
             "virtserialport,chardev=results,name=dawnkey.results",
         ]);
+        self.disks(&mut qemu);
+        qemu.arg("-netdev").arg(self.network());
+        qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+        let mut files = self.files.clone();
+        if let Some(script) = &self.script {
+            let path = self.dir.join("scenario.sh");
+            fs::write(&path, script).doing(|| format!("write {}", path.display()))?;
+            files.push(("scenario".to_owned(), path));
+        }
+        for (name, path) in files {
+            qemu.arg("-fw_cfg")
+                .arg(format!("name=opt/dawnkey/{name},file={}", path.display()));
+        }
+        Ok(qemu)
+    }
+
+    /// OVMF with new variables, and the disk it boots from.
+    fn firmware(&self, qemu: &mut Command, image: &Image) -> Result<(), VmError> {
+        let vars = self.dir.join("vars.fd");
+        let template = Path::new(OVMF).join("OVMF_VARS_4M.fd");
+        fs::copy(&template, &vars).map_err(|_| VmError::Missing {
+            what: "UEFI firmware".to_owned(),
+            looked: template.display().to_string(),
+            package: "ovmf",
+        })?;
+        qemu.arg("-drive").arg(format!(
+            "if=pflash,format=raw,unit=0,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"
+        ));
+        qemu.arg("-drive").arg(format!(
+            "if=pflash,format=raw,unit=1,file={}",
+            vars.display()
+        ));
         qemu.arg("-drive").arg(format!(
             "if=none,id=boot,format=raw,snapshot=on,file={}",
-            self.image.disk.display()
+            image.disk.display()
         ));
         qemu.args(["-device", "virtio-blk-pci,drive=boot,bootindex=1"]);
+        Ok(())
+    }
+
+    fn disks(&self, qemu: &mut Command) {
         for (index, attached) in self.disks.iter().enumerate() {
             let read_only = if attached.read_only {
                 ",readonly=on"
@@ -220,15 +299,6 @@ impl<'a> Machine<'a> {
             qemu.arg("-device")
                 .arg(format!("virtio-blk-pci,drive=d{index}"));
         }
-        qemu.arg("-netdev").arg(self.network());
-        qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
-        if let Some(script) = &self.script {
-            let path = self.dir.join("scenario.sh");
-            fs::write(&path, script).doing(|| format!("write {}", path.display()))?;
-            qemu.arg("-fw_cfg")
-                .arg(format!("name=opt/dawnkey/scenario,file={}", path.display()));
-        }
-        Ok(qemu)
     }
 
     /// `restrict=on`: the guest reaches nothing but the forwarded address. Each of its connections

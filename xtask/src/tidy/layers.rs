@@ -59,6 +59,11 @@ const LAYERS: &[Layer] = &[
     ),
     layer("dawnkey-host-tests", &[], &[]),
     layer("dawnkey-qemu-tests", &[], &[]),
+    layer(
+        "dawnkey-test-devices",
+        &["dawnkey-attest"],
+        &["fake", "verify"],
+    ),
     layer("xtask", &["dawnkey-qemu-tests"], &[]),
 ];
 

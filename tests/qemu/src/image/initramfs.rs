@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use crate::command;
 use crate::error::{IoContext, VmError};
 use crate::image::cpio::Tree;
+use crate::image::devices::Devices;
 use crate::image::kernel::{Kernel, NODE_MODULES, PLAIN_MODULES};
 use crate::image::libraries::{add_file, add_named_library, add_program};
 use crate::image::{Contents, Parts};
@@ -45,6 +46,10 @@ const APPLETS: &[&str] = &[
     "true",
     "cp",
     "readlink",
+    "rmdir",
+    "rmmod",
+    "kill",
+    "usleep",
 ];
 
 /// What `/init` ends with.
@@ -53,8 +58,9 @@ pub enum Scenario {
     /// A script baked into the image: measured like everything else in it.
     Fixed(String),
     /// **Test images only**: runs whatever script the host passes by fw_cfg, and carries cryptsetup
-    /// and dmsetup for comparison. Such an image proves nothing about what runs in it.
-    FromHost,
+    /// and dmsetup for comparison, and stand-ins for TEE devices. Such an image proves nothing about
+    /// what runs in it.
+    FromHost(Devices),
 }
 
 /// An initramfs of a node that has no encrypted disk: the base of size comparisons.
@@ -71,7 +77,7 @@ pub fn plain(kernel: &Kernel, parts: &Parts) -> Result<Tree, VmError> {
 /// [`VmError::Missing`] for each piece that is not installed.
 pub fn node(kernel: &Kernel, parts: &Parts, contents: &Contents) -> Result<Tree, VmError> {
     let mut modules = NODE_MODULES.to_vec();
-    if contents.scenario == Scenario::FromHost {
+    if matches!(contents.scenario, Scenario::FromHost(_)) {
         modules.extend(["qemu_fw_cfg", "algif_skcipher", "algif_hash"]);
     }
     let mut tree = base(kernel, parts, &modules)?;
@@ -99,7 +105,8 @@ pub fn node(kernel: &Kernel, parts: &Parts, contents: &Contents) -> Result<Tree,
         Scenario::Fixed(script) => {
             tree.file("etc/scenario", 0o644, script.as_bytes());
         }
-        Scenario::FromHost => {
+        Scenario::FromHost(devices) => {
+            devices.add(&mut tree, kernel)?;
             add_file(
                 &mut tree,
                 &parts.sources.join("scenario-from-host.sh"),

@@ -5,6 +5,7 @@
 //! so expected measurements can be computed from the file before anything boots.
 
 pub mod cpio;
+pub mod devices;
 pub mod esp;
 pub mod initramfs;
 pub mod kernel;
@@ -83,6 +84,16 @@ impl Builder {
     /// [`VmError::Missing`] for each piece that is not installed.
     pub fn initramfs(&self, contents: &Contents) -> Result<Vec<u8>, VmError> {
         initramfs::compress(&initramfs::node(&self.kernel, &self.parts, contents)?.archive())
+    }
+
+    /// The kernel in its own PE file, for machines that start it without firmware.
+    pub fn kernel(&self) -> PathBuf {
+        self.kernel.vmlinuz()
+    }
+
+    /// `uname -r` of the guest.
+    pub fn kernel_version(&self) -> &str {
+        &self.kernel.version
     }
 
     /// What Dawnkey adds to an initramfs.

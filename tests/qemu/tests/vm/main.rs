@@ -11,6 +11,7 @@
 )]
 
 mod boot_chain;
+mod kernel_reports;
 mod refusals;
 mod story;
 mod unlock;

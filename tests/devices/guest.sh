@@ -1,0 +1,54 @@
+# TEST IMAGES ONLY: functions with which a scenario makes devices of confidential VMs appear.
+# The platforms come from the host, one file each: opt/dawnkey/NAME.
+TEE_PLATFORM=/run/tee-platform
+
+# tee_platform NAME: what all devices sign from now on.
+tee_platform() {
+    cp "/sys/firmware/qemu_fw_cfg/by_name/opt/dawnkey/$1/raw" "$TEE_PLATFORM.new" &&
+        mv "$TEE_PLATFORM.new" "$TEE_PLATFORM"
+}
+
+# tee_configfs_without_provider: the kernel's interface as it is on a machine that has no TEE.
+tee_configfs_without_provider() {
+    insmod /lib/modules/configfs.ko && insmod /lib/modules/tsm.ko &&
+        mount -t configfs configfs /sys/kernel/config
+}
+
+# tee_configfs PROVIDER: a provider of reports behind that interface.
+tee_configfs() {
+    insmod /lib/modules/dawnkey_test_tsm.ko "provider=$1" &&
+        dawnkey-test-tee start tsm "$TEE_PLATFORM" >/run/tee-tsm.pid
+}
+
+# tee_device sev-guest|tdx-guest: the device with its ioctls.
+tee_device() {
+    [ -e /dev/cuse ] || insmod /lib/modules/cuse.ko
+    dawnkey-test-tee start "$1" "$TEE_PLATFORM" >"/run/tee-$1.pid"
+}
+
+# tee_imds: the cloud's metadata service on the loopback interface.
+tee_imds() {
+    ip link set dev lo up && ip addr add 169.254.169.254/32 dev lo &&
+        dawnkey-test-tee start imds "$TEE_PLATFORM" >/run/tee-imds.pid
+}
+
+# tee_report NAME DATA: a report over 64 bytes by configfs, in hex: provider, generation, then the blobs.
+tee_report() {
+    entry=/sys/kernel/config/tsm/report/$1
+    mkdir "$entry" && printf '%s' "$2" >"$entry/inblob" && cat "$entry/provider" "$entry/generation" &&
+        hexdump -v -e '1/1 "%02x"' "$entry/outblob" && echo && {
+        [ ! -e "$entry/auxblob" ] || hexdump -v -e '1/1 "%02x"' "$entry/auxblob"
+    } && rmdir "$entry"
+}
+
+# tee_remove_provider: takes the provider away, so that another can come. A module in use cannot be removed, and
+# the signer holds it until its process has ended.
+tee_remove_provider() {
+    kill "$(cat /run/tee-tsm.pid)"
+    tries=0
+    until rmmod dawnkey_test_tsm 2>/dev/null; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 200 ] || return 1
+        usleep 10000
+    done
+}
