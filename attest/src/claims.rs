@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    azure::HclClaims, evidence::Binder, snp::claims::SnpClaims, tdx::TdxClaims,
-    verify::gce::GceInstance,
+    azure::HclClaims,
+    evidence::Binder,
+    snp::claims::SnpClaims,
+    tdx::TdxClaims,
+    verify::{gce::GceInstance, part::PartClaims},
 };
 
 /// What roots a verdict. Policy must ask for one; nothing infers one.
@@ -176,6 +179,9 @@ pub struct Claims {
     /// Azure's HCL report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub azure: Option<HclClaims>,
+    /// A piece that was judged alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartClaims>,
     /// Quoted PCR values of the SHA-256 bank.
     #[serde(with = "hex_map", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pcrs: BTreeMap<u8, Vec<u8>>,
@@ -198,6 +204,7 @@ impl Claims {
             tdx: None,
             tpm: None,
             azure: None,
+            part: None,
             pcrs: BTreeMap::new(),
             events: Vec::new(),
             sources: BTreeMap::new(),

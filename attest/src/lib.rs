@@ -23,6 +23,7 @@ pub mod enrolment;
 pub mod eventlog;
 pub mod evidence;
 pub mod ima;
+pub mod part;
 pub mod reader;
 pub mod snp;
 pub mod tdx;

@@ -62,10 +62,10 @@ pub fn proof(event: &Event<'_>, bank: Hash) -> Proof {
             }
         }
         kind::EVENT_TAG if event.data.get(8..).is_some_and(is) => return Proof::Text,
-        kind::EFI_VARIABLE_BOOT | kind::EFI_VARIABLE_BOOT2 => {
-            if uefi::Variable::read(event.data).is_some_and(|variable| is(variable.value)) {
-                return Proof::Value;
-            }
+        kind::EFI_VARIABLE_BOOT | kind::EFI_VARIABLE_BOOT2
+            if uefi::Variable::read(event.data).is_some_and(|variable| is(variable.value)) =>
+        {
+            return Proof::Value;
         }
         _ => {}
     }

@@ -17,6 +17,8 @@ pub use vtpm::{PcrBank, PcrValue, VtpmEvidence};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::part::Part;
+
 /// The digest of one exchange on one connection, computed by both ends: what fresh evidence is bound to.
 ///
 /// SNP and TDX report it as it is; a TPM quote carries [`Exchange::qualifying_data`].
@@ -86,6 +88,8 @@ pub enum Evidence {
     Tdx(Box<TdxEvidence>),
     /// A quote of Azure's vTPM, whose key an SNP report or TD quote vouches for.
     Azure(Box<AzureEvidence>),
+    /// A piece that is judged alone; it has no wire form.
+    Part(Box<Part>),
 }
 
 /// Kind of [`Evidence::Vtpm`] on the wire.
@@ -96,6 +100,8 @@ pub const KIND_SNP: &str = "snp";
 pub const KIND_TDX: &str = "tdx";
 /// Kind of [`Evidence::Azure`] on the wire.
 pub const KIND_AZURE: &str = "azure";
+/// Kind of [`Evidence::Part`] in claims; it never travels.
+pub const KIND_PART: &str = "part";
 /// Every kind that travels.
 pub const KINDS: [&str; 4] = [KIND_VTPM, KIND_SNP, KIND_TDX, KIND_AZURE];
 
@@ -146,16 +152,18 @@ impl Evidence {
             Self::Snp(_) => KIND_SNP,
             Self::Tdx(_) => KIND_TDX,
             Self::Azure(_) => KIND_AZURE,
+            Self::Part(_) => KIND_PART,
         }
     }
 
-    /// Encodes the payload.
+    /// Encodes the payload; of a piece, which does not travel, nothing.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Vtpm(vtpm) => vtpm.encode_to_vec(),
             Self::Snp(snp) => snp.encode_to_vec(),
             Self::Tdx(tdx) => tdx.encode_to_vec(),
             Self::Azure(azure) => azure.encode_to_vec(),
+            Self::Part(_) => Vec::new(),
         }
     }
 

@@ -108,7 +108,7 @@ fn fielded(fields: &[Field], rest: &[u8]) -> Result<Vec<u8>, &'static str> {
             (text, after) = (rest.get(..end).unwrap_or(rest), behind);
             surplus -= 1;
         }
-        let bytes = field.from_ascii(text)?;
+        let bytes = field.bytes_of_ascii(text)?;
         let size = u32::try_from(bytes.len()).ok();
         let size = size.filter(|_| bytes.len() <= MAX_FIELD);
         data.extend_from_slice(&size.ok_or("a field is too long")?.to_le_bytes());

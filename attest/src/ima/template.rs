@@ -168,7 +168,7 @@ impl Field {
     }
 
     /// The field's bytes, from its ASCII form.
-    pub(super) fn from_ascii(self, text: &[u8]) -> Result<Vec<u8>, &'static str> {
+    pub(super) fn bytes_of_ascii(self, text: &[u8]) -> Result<Vec<u8>, &'static str> {
         let unhex = |text: &[u8]| hex::decode(text).map_err(|_| "a field is not hex");
         match self.format {
             Format::Digest | Format::Bytes => unhex(text),

@@ -80,6 +80,21 @@ impl Hash {
     }
 }
 
+/// Name of a `TPM_ALG_ID`, also of digests that are not computed here; others keep their number.
+pub fn name_of(id: u16) -> String {
+    let known = match id {
+        0x0012 => "sm3_256",
+        0x0027 => "sha3_256",
+        0x0028 => "sha3_384",
+        0x0029 => "sha3_512",
+        _ => match Hash::from_id(id) {
+            Some(hash) => hash.name(),
+            None => return format!("{id:#06x}"),
+        },
+    };
+    known.to_owned()
+}
+
 fn run<D: sha2::Digest>(parts: &[&[u8]]) -> Vec<u8> {
     let mut state = D::new();
     for part in parts {

@@ -3,6 +3,8 @@
 use x509_parser::{
     certificate::X509Certificate,
     oid_registry::{self as oid, Oid},
+    prelude::FromDer as _,
+    x509::SubjectPublicKeyInfo,
 };
 
 use super::signature::{self, SignatureError};
@@ -78,8 +80,20 @@ fn der_value(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 
 /// The key of a certificate, whatever identifier its algorithm has (`rsaEncryption` or `id-RSAES-OAEP`).
 pub(super) fn key_of(certificate: &X509Certificate<'_>) -> Result<Key, &'static str> {
+    key_of_info(certificate.public_key())
+}
+
+/// The key in a DER `SubjectPublicKeyInfo`.
+pub(super) fn key_of_spki(der: &[u8]) -> Result<Key, &'static str> {
+    match SubjectPublicKeyInfo::from_der(der) {
+        Ok(([], info)) => key_of_info(&info),
+        Ok(_) => Err("bytes follow behind the key"),
+        Err(_) => Err("the key is no SubjectPublicKeyInfo"),
+    }
+}
+
+fn key_of_info(info: &SubjectPublicKeyInfo<'_>) -> Result<Key, &'static str> {
     use x509_parser::public_key::PublicKey;
-    let info = certificate.public_key();
     match info.parsed().map_err(|_| "the key is malformed")? {
         PublicKey::RSA(rsa) => {
             let digits = rsa.modulus.iter().skip_while(|byte| **byte == 0).copied();
@@ -98,7 +112,8 @@ pub(super) fn key_of(certificate: &X509Certificate<'_>) -> Result<Key, &'static 
             let curve = match curve {
                 Some(id) if id == oid::OID_EC_P256 => Curve::P256,
                 Some(id) if id == oid::OID_NIST_EC_P384 => Curve::P384,
-                _ => return Err("the curve is not P-256 or P-384"),
+                Some(id) if id == oid::OID_NIST_EC_P521 => Curve::P521,
+                _ => return Err("the curve is not P-256, P-384 or P-521"),
             };
             match point.data().split_first() {
                 Some((0x04, xy)) if xy.len() == 2 * curve.size() => {

@@ -11,6 +11,7 @@ pub mod gce;
 mod kdf;
 mod leaf;
 mod names;
+pub mod part;
 pub mod roots;
 pub mod signature;
 pub(crate) mod snp;
@@ -69,12 +70,9 @@ pub enum VerifyError {
     /// An Azure VM's vTPM and hardware report.
     #[error("Azure evidence refused: {0}")]
     Azure(#[from] AzureError),
-    /// Evidence of a kind that is not judged.
-    #[error("evidence of kind {kind} is not judged here")]
-    Kind {
-        /// The kind.
-        kind: &'static str,
-    },
+    /// A piece of evidence judged alone.
+    #[error("evidence refused: {0}")]
+    Part(#[from] part::PartError),
 }
 
 impl VerifyError {
@@ -86,7 +84,7 @@ impl VerifyError {
             Self::Snp(error) => error.reason_class(),
             Self::Tdx(error) => error.reason_class(),
             Self::Azure(error) => error.reason_class(),
-            Self::Kind { .. } => "kind_not_judged",
+            Self::Part(error) => error.reason_class(),
         }
     }
 
@@ -98,7 +96,7 @@ impl VerifyError {
             Self::Snp(error) => error.crypto(),
             Self::Tdx(error) => error.crypto(),
             Self::Azure(error) => error.crypto(),
-            Self::Kind { .. } => Crypto::NotApplicable,
+            Self::Part(error) => error.crypto(),
         }
     }
 }
@@ -120,6 +118,7 @@ pub fn verify(
         Evidence::Snp(snp) => snp::verify(snp, binder, roots, collateral, now)?,
         Evidence::Tdx(tdx) => tdx::verify(tdx, binder, roots, collateral, now)?,
         Evidence::Azure(azure) => azure::verify(azure, binder, roots, collateral, now)?,
+        Evidence::Part(part) => part::verify(part, binder, roots, collateral, now)?,
     };
     Ok(Verified::new(claims))
 }

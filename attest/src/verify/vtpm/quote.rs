@@ -7,7 +7,7 @@ use super::VtpmError;
 use crate::{
     tpm::{
         attest::{AttestError, Quote, Selection},
-        hash::Hash,
+        hash::{self, Hash},
         public::Key,
         signature::Signature,
     },
@@ -117,5 +117,5 @@ fn selections(selections: &[Selection]) -> String {
 
 /// Name of a bank, or its number.
 pub fn bank_name(id: u16) -> String {
-    Hash::from_id(id).map_or_else(|| format!("{id:#06x}"), |hash| hash.name().to_owned())
+    hash::name_of(id)
 }
