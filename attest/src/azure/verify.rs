@@ -95,8 +95,8 @@ pub fn verify(
 
 /// The hardware report and what became of it. An error in here leaves every signature standing.
 enum Hardware {
-    Snp(Result<SnpVerified, SnpError>),
-    Tdx(Result<TdxVerified, TdxError>),
+    Snp(Box<Result<SnpVerified, SnpError>>),
+    Tdx(Box<Result<TdxVerified, TdxError>>),
 }
 
 impl Hardware {
@@ -119,7 +119,7 @@ impl Hardware {
                     return Err(AzureError::Snp(error.clone()));
                 }
                 check_hash(hcl, &report.report_data)?;
-                Ok(Self::Snp(verified))
+                Ok(Self::Snp(Box::new(verified)))
             }
             HardwareKind::Tdx => {
                 let report = TdReportBytes::parse(hcl.hardware).map_err(AzureError::TdReport)?;
@@ -139,7 +139,7 @@ impl Hardware {
                 }
                 check_hash(hcl, &quote.report.report_data.0)?;
                 match report.differs_from(&quote) {
-                    None => Ok(Self::Tdx(verified)),
+                    None => Ok(Self::Tdx(Box::new(verified))),
                     Some(field) => Err(AzureError::TdReportMismatch { field }),
                 }
             }
@@ -149,14 +149,14 @@ impl Hardware {
     fn into_claims(self, claims: &mut Claims) -> Result<(), AzureError> {
         match self {
             Self::Snp(verified) => {
-                claims.snp = Some(SnpClaims::from(&verified?));
+                claims.snp = Some(SnpClaims::from(&(*verified)?));
                 claims.source(
                     "snp",
                     "the SNP report in the HCL report, signed by the endorsed key",
                 );
             }
             Self::Tdx(verified) => {
-                claims.tdx = Some(verified?.into_claims());
+                claims.tdx = Some((*verified)?.into_claims());
                 claims.source("tdx", "the TD quote made of the TDREPORT in the HCL report");
             }
         }
