@@ -200,6 +200,12 @@ impl TdxRoots {
         Self::new([INTEL_ROOT])
     }
 
+    /// Whether nobody is trusted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.roots.is_empty()
+    }
+
     /// The trusted root certificates with that name, DER.
     pub(super) fn of_name<'a>(
         &'a self,
