@@ -57,6 +57,7 @@ const LAYERS: &[Layer] = &[
         ],
         &["verify", "measure"],
     ),
+    layer("dawnkey-corpus", &["dawnkey-attest"], &["verify"]),
     layer("dawnkey-host-tests", &[], &[]),
     layer("dawnkey-qemu-tests", &[], &[]),
     layer(

@@ -9,7 +9,10 @@ use crate::{
     claims::{AkCertificate, PcrSelection},
     eventlog::proof::Proof,
     snp::claims::VekClaims,
-    tpm::{attest::Quote, hash::Hash},
+    tpm::{
+        attest::{AttestError, Quote},
+        hash::Hash,
+    },
     verify::{Crypto, gce::GceInstance, vtpm::quote::bank_name},
 };
 
@@ -110,6 +113,14 @@ impl QuoteClaims {
             pcr_digest: hex::encode(&quote.pcr_digest),
             signature_hash,
         }
+    }
+
+    /// What a quote (`TPMS_ATTEST`) says, without verifying anything: to show evidence that does not verify.
+    ///
+    /// # Errors
+    /// [`AttestError`] where the bytes are no quote.
+    pub fn read(message: &[u8]) -> Result<Self, AttestError> {
+        Ok(Self::new(&Quote::parse(message)?, None))
     }
 
     /// Whether bank, signature and PCR digest all use `weakest` or a wider digest.
