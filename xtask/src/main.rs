@@ -1,10 +1,11 @@
-//! The project's own tasks: `cargo xtask demo | test | bench | fuzz | tidy | image | deps`.
+//! The project's own tasks: `cargo xtask demo | test | bench | fuzz | tidy | image | deps | corpus`.
 //!
 //! This program itself needs nothing but Rust. Whatever a task needs beyond that, it installs first:
 //! see [`deps`] for the list with reasons.
 
 mod bench;
 mod build;
+mod corpus;
 mod demo;
 mod deps;
 mod error;
@@ -61,6 +62,11 @@ enum Task {
     },
     /// Runs each fuzz target for some seconds
     Fuzz(fuzz::Options),
+    /// Judges a folder of recorded evidence; exit status 1 on any difference, 2 if the folder cannot be used
+    Corpus {
+        /// Folder with a `cases.json`
+        dir: std::path::PathBuf,
+    },
     /// Times verification of evidence, beside other verifiers, and counts its instructions
     Bench,
     /// Installs what building and testing need, and nothing else
@@ -71,7 +77,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let progress = Progress::new();
     match run(&arguments.task, &progress) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             progress.failure(&error);
             ExitCode::FAILURE
@@ -79,9 +85,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: &Task, progress: &Progress) -> Result<(), XtaskError> {
+fn run(task: &Task, progress: &Progress) -> Result<ExitCode, XtaskError> {
     let workspace = Workspace::find()?;
     match task {
+        Task::Corpus { dir } => return corpus::run(&workspace, dir, progress),
         Task::Demo { dev } => demo::run(&workspace, *dev, progress),
         Task::Test(options) => test::run(&workspace, options, progress),
         Task::Tidy => progress.step("tidy", || tidy::run(&workspace)).map(|_| ()),
@@ -100,5 +107,6 @@ fn run(task: &Task, progress: &Progress) -> Result<(), XtaskError> {
             bench::run(&workspace, progress)
         }
         Task::Deps => deps::install(deps::Purpose::Test, progress).map(|_| ()),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

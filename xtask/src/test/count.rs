@@ -58,10 +58,22 @@ pub fn cargo_test(output: &str) -> Result<Count, XtaskError> {
     Ok(count)
 }
 
+/// The count in a closing line `N passed, M failed`, which ends `output`.
+pub fn closing(output: &str) -> Option<Count> {
+    let (passed, failed) = output.lines().last()?.split_once(" passed, ")?;
+    Some(Count {
+        passed: passed.trim().parse().ok()?,
+        failed: failed.trim().strip_suffix("failed")?.trim().parse().ok()?,
+    })
+}
+
 /// Tests that failed within a failed step.
 pub fn failed_in(error: &XtaskError) -> usize {
     match error {
-        XtaskError::Step { tail, .. } => cargo_test(tail).map_or(0, |count| count.failed),
+        XtaskError::Step { tail, .. } => match closing(tail) {
+            Some(count) => count.failed,
+            None => cargo_test(tail).map_or(0, |count| count.failed),
+        },
         _ => 0,
     }
 }
@@ -84,6 +96,20 @@ mod tests {
             }
         );
         assert_eq!(count.closing_line(), "27 passed, 2 failed");
+    }
+
+    #[test]
+    fn reads_a_closing_line_and_no_other() {
+        let count = Count {
+            passed: 169,
+            failed: 1,
+        };
+        let output = format!(
+            "x/y: reason: expected a, found b\n{}\n",
+            count.closing_line()
+        );
+        assert_eq!(closing(&output), Some(count));
+        assert_eq!(closing(OUTPUT), None);
     }
 
     #[test]

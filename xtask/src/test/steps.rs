@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use clap::builder::PossibleValuesParser;
 use dawnkey_qemu_tests::{command, lab as vm_lab};
 
-use super::count::{Count, cargo_test};
+use super::count::{Count, cargo_test, closing};
 use crate::build::{self, Profile};
 use crate::error::{XtaskError, io};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
-use crate::{fuzz, lab, tidy};
+use crate::{corpus as recorded, fuzz, lab, tidy};
 
 /// One step.
 pub struct Step {
@@ -53,6 +53,10 @@ pub const ALL: &[Step] = &[
     Step {
         name: "unit",
         run: unit,
+    },
+    Step {
+        name: "corpus",
+        run: corpus,
     },
     Step {
         name: "release",
@@ -160,6 +164,29 @@ fn unit(run: &Run<'_>) -> Result<Count, XtaskError> {
         &mut cargo,
     )?)?);
     Ok(count)
+}
+
+/// Recorded evidence, where it is at hand; CI must have it.
+fn corpus(run: &Run<'_>) -> Result<Count, XtaskError> {
+    let dir = match recorded::evidence(run.workspace) {
+        Ok(dir) => dir,
+        Err(dir) if std::env::var_os("CI").is_some() => {
+            let dir = dir.display();
+            return Err(XtaskError::Usage(format!(
+                "CI has no recorded evidence at {dir}"
+            )));
+        }
+        Err(dir) => {
+            let dir = dir.display();
+            run.progress.say(&format!(
+                "no recorded evidence at {dir}: nothing was judged"
+            ));
+            return Ok(Count::default());
+        }
+    };
+    let program = recorded::build(run.workspace)?;
+    let output = logged(run.workspace, "corpus", Command::new(program).arg(dir))?;
+    closing(&output).ok_or_else(|| XtaskError::Usage("the corpus runner gave no count".to_owned()))
 }
 
 fn release(run: &Run<'_>) -> Result<Count, XtaskError> {
