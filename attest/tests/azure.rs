@@ -13,10 +13,11 @@ mod azure_common;
 use azure_common::{EXCHANGE, Vm};
 use dawnkey_attest::{
     azure::{
-        AzureError, HclError,
+        AzureError, HclClaims, HclError,
         fake::{HclSpec, hcl_tdx},
-        hcl::HashKind,
-        runtime::RuntimeError,
+        hcl::{HardwareKind, HashKind},
+        runtime::{RuntimeClaims, RuntimeError},
+        td_report::TdReportBytes,
     },
     claims::{Binding, TrustClass},
     evidence::{Binder, Exchange},
@@ -448,4 +449,24 @@ fn recorded_evidence_may_quote_fewer_pcrs_and_says_so() {
         (select[0].bank.as_str(), select[0].pcrs.as_slice()),
         (Hash::Sha256.name(), &[0, 4][..])
     );
+}
+
+proptest::proptest! {
+    #[test]
+    fn parsers_never_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..1400),
+        bent in proptest::collection::vec((0usize..2600, proptest::prelude::any::<u8>()), 1..6),
+        length in 0usize..2700,
+    ) {
+        let mut near = HclSpec::new(&[0xc5; 256]).around(HardwareKind::Snp, &[2; 1184]);
+        for (at, value) in bent {
+            near[at] = value;
+        }
+        near.truncate(length);
+        for input in [&bytes, &near] {
+            let _ = HclClaims::read(input);
+            let _ = RuntimeClaims::parse(input).map(|claims| claims.attestation_key());
+            let _ = TdReportBytes::parse(input);
+        }
+    }
 }
