@@ -32,13 +32,21 @@ tee_imds() {
         dawnkey-test-tee start imds "$TEE_PLATFORM" >/run/tee-imds.pid
 }
 
-# tee_report NAME DATA: a report over 64 bytes by configfs, in hex: provider, generation, then the blobs.
+# tee_blob FILE: its bytes in hex. Read in one go: hexdump would pass over an error.
+tee_blob() {
+    cat "$1" >/run/tee-blob && hexdump -v -e '1/1 "%02x"' /run/tee-blob && echo
+}
+
+# tee_report NAME DATA [LEVEL]: a report by configfs over 64 bytes: provider, generation, then the blobs in hex.
 tee_report() {
     entry=/sys/kernel/config/tsm/report/$1
-    mkdir "$entry" && printf '%s' "$2" >"$entry/inblob" && cat "$entry/provider" "$entry/generation" &&
-        hexdump -v -e '1/1 "%02x"' "$entry/outblob" && echo && {
-        [ ! -e "$entry/auxblob" ] || hexdump -v -e '1/1 "%02x"' "$entry/auxblob"
-    } && rmdir "$entry"
+    mkdir "$entry" && { [ -z "$3" ] || echo "$3" >"$entry/privlevel"; } && printf '%s' "$2" >"$entry/inblob" &&
+        cat "$entry/provider" "$entry/generation" && tee_blob "$entry/outblob" && {
+        [ ! -e "$entry/auxblob" ] || tee_blob "$entry/auxblob"
+    }
+    tee_exit=$?
+    rmdir "$entry"
+    return "$tee_exit"
 }
 
 # tee_remove_provider: takes the provider away, so that another can come. A module in use cannot be removed, and

@@ -23,9 +23,8 @@ step provider tee_configfs sev_guest
 step snp tee_report snp $data
 mkdir $tsm/attributes
 step attributes ls $tsm/attributes
-at_level() { echo 3 >$tsm/attributes/privlevel; printf '%s' $data >$tsm/attributes/inblob; cat $tsm/attributes/generation; hexdump -v -s 48 -n 4 -e '1/1 "%02x"' $tsm/attributes/outblob; }
-step level at_level
 rmdir $tsm/attributes
+step level tee_report level $data 3
 for platform in snp-debug snp-vmpl snp-revoked; do
     tee_platform $platform
     step $platform tee_report $platform $data
@@ -33,10 +32,11 @@ done
 step short tee_report short too-short
 step removed tee_remove_provider
 tee_platform tdx
-step provider_tdx tee_configfs tdx_guest
+step again tee_configfs tdx_guest
 step tdx tee_report tdx $data
 mkdir $tsm/attributes
 step attributes_tdx ls $tsm/attributes
+rmdir $tsm/attributes
 tee_platform tdx-debug
 step tdx-debug tee_report tdx-debug $data
 "#;
@@ -59,6 +59,7 @@ fn step(name: &str) -> &'static Step {
 /// What `tee_report` printed.
 struct Collected {
     provider: &'static str,
+    generation: u64,
     report: Vec<u8>,
     certificates: Vec<u8>,
 }
@@ -68,11 +69,11 @@ fn collected(name: &str) -> Collected {
     assert_eq!(step.exit, 0, "{step:#?}");
     let mut lines = step.stdout.lines();
     let provider = lines.next().unwrap();
-    let generation: u64 = lines.next().unwrap().parse().unwrap();
-    assert_eq!(generation, 1, "one write since the entry was made");
+    let generation = lines.next().unwrap().parse().unwrap();
     let mut blob = || unhex(lines.next().unwrap_or_default());
     Collected {
         provider,
+        generation,
         report: blob(),
         certificates: blob(),
     }
@@ -129,11 +130,15 @@ fn without_a_provider_no_entry_can_be_made() {
 fn snp_report_of_configfs_verifies_with_its_certificates() {
     let collected = collected("snp");
     assert_eq!(collected.provider, "sev_guest");
+    assert_eq!(
+        collected.generation, 1,
+        "one write since the entry was made"
+    );
     assert_eq!(collected.report.len(), 1184);
     assert_eq!(collected.certificates.len() % 4096, 0);
     let claims = verified(&collected).unwrap();
     assert_eq!(claims["kind"], "snp", "{claims}");
-    assert_eq!(claims["snp"]["vmpl"], 0, "{claims}");
+    assert_eq!(claims["snp"]["report"]["vmpl"], 0, "{claims}");
 }
 
 #[test]
@@ -146,6 +151,8 @@ fn td_quote_of_configfs_verifies_with_collateral_of_the_host() {
 
 #[test]
 fn providers_show_the_attributes_of_the_real_ones() {
+    assert_eq!(step("removed").exit, 0, "{:?}", step("removed"));
+    assert_eq!(step("again").exit, 0, "{:?}", step("again"));
     let snp = &step("attributes").stdout;
     let tdx = &step("attributes_tdx").stdout;
     let names = |text: &str| {
@@ -161,7 +168,9 @@ fn providers_show_the_attributes_of_the_real_ones() {
 
 #[test]
 fn privilege_level_reaches_the_report_and_counts_as_a_write() {
-    assert_eq!(step("level").stdout, "2\n03000000");
+    let collected = collected("level");
+    assert_eq!(collected.generation, 2);
+    assert_eq!(collected.report[48..52], [3, 0, 0, 0]);
 }
 
 #[test]
@@ -178,9 +187,12 @@ fn report_of_a_revoked_endorsement_key_does_not_verify() {
 #[test]
 fn debug_and_vmpl_of_a_report_come_out_as_claims() {
     let debug = verified(&collected("snp-debug")).unwrap();
-    assert_eq!(debug["snp"]["policy"]["debug"], true, "{debug}");
+    assert_eq!(
+        debug["snp"]["report"]["policy_flags"]["debug"], true,
+        "{debug}"
+    );
     let vmpl = verified(&collected("snp-vmpl")).unwrap();
-    assert_eq!(vmpl["snp"]["vmpl"], 2, "{vmpl}");
+    assert_eq!(vmpl["snp"]["report"]["vmpl"], 2, "{vmpl}");
     let td = verified(&collected("tdx-debug")).unwrap();
-    assert_eq!(td["tdx"]["td"]["attributes"]["debug"], true, "{td}");
+    assert_eq!(td["tdx"]["td"]["td_attributes"]["debug"], true, "{td}");
 }
