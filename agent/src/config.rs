@@ -3,7 +3,10 @@
 //! Every trust root comes from this file, none has a default, and a field that is not known is an error: a
 //! misspelt pin must not be a missing pin. `docs/agent.md` lists the fields.
 
+mod attestation;
 mod reader;
+
+pub use attestation::{AttestationConfig, Choice, TpmConfig};
 
 use dawnkey_dm::{Filesystem, Integrity, MappedName, Wanted};
 use dawnkey_proto::binding::SpkiDigest;
@@ -157,15 +160,6 @@ pub struct ServiceConfig {
     pub pace: Pace,
 }
 
-/// The TPM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TpmConfig {
-    /// `device:PATH` or `swtpm:OPTIONS`.
-    pub tcti: String,
-    /// The firmware's event log as the kernel gives it.
-    pub event_log: PathBuf,
-}
-
 /// All of it.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -173,6 +167,8 @@ pub struct Config {
     pub node_name: String,
     /// The key service.
     pub service: ServiceConfig,
+    /// The evidence.
+    pub attestation: AttestationConfig,
     /// The TPM.
     pub tpm: TpmConfig,
     /// The volume.
@@ -198,10 +194,12 @@ impl Config {
                 detail: e.to_string().trim_end().to_owned(),
             })?;
         let mut root = Section::root(file, table);
+        let has_tpm = root.has("tpm");
         let config = Self {
             node_name: root.parsed("node_name", "1 to 64 printable characters", node_name)?,
             service: service(root.section("service", "a section")?, file)?,
-            tpm: tpm(root.optional_section("tpm")?)?,
+            attestation: attestation::attestation(&mut root, has_tpm)?,
+            tpm: attestation::tpm(root.optional_section("tpm")?)?,
             volume: volume(root.section("volume", "a section")?)?,
         };
         root.end()?;
@@ -298,20 +296,6 @@ fn digest(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
     }
     Some(digest)
-}
-
-fn tpm(mut section: Section<'_>) -> Result<TpmConfig, ConfigError> {
-    let tcti = section.optional("tcti", "`device:PATH` or `swtpm:OPTIONS`", |text| {
-        let (kind, rest) = text.split_once(':')?;
-        (matches!(kind, "device" | "swtpm") && !rest.is_empty()).then(|| text.to_owned())
-    })?;
-    let event_log = section.optional("event_log", "an absolute path", absolute)?;
-    section.end()?;
-    Ok(TpmConfig {
-        tcti: tcti.unwrap_or_else(|| "device:/dev/tpmrm0".into()),
-        event_log: event_log
-            .unwrap_or_else(|| "/sys/kernel/security/tpm0/binary_bios_measurements".into()),
-    })
 }
 
 fn absolute(text: &str) -> Option<PathBuf> {

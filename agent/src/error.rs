@@ -19,6 +19,12 @@ pub enum ProtocolError {
     /// The disk is blank, and the service releases the key of a volume.
     #[error("asked to provision a blank disk, got the key of a volume that is not there")]
     ReleaseForProvision,
+    /// A challenge to enrol a key, and the evidence has none.
+    #[error("evidence of kind {kind} has no key to enrol, got a challenge to enrol one")]
+    NothingToEnrol {
+        /// Kind of evidence sent.
+        kind: &'static str,
+    },
     /// A second challenge after the first was answered.
     #[error("answered a challenge and got another instead of a verdict")]
     SecondChallenge,
@@ -141,7 +147,7 @@ pub enum UnlockError {
     #[error("{}", chain(.0))]
     Format(MapError),
     /// This boot could ask again, so the volume must not be used.
-    #[error("close this boot in PCR 15: {source}; {mapping}")]
+    #[error("close this boot: {source}; {mapping}")]
     CloseBoot {
         /// Why.
         source: CollectError,

@@ -6,6 +6,7 @@
 //!
 //! | module | |
 //! |---|---|
+//! | [`attester`] | which evidence: chosen by name, or by the machine's signs |
 //! | [`config`] | the measured file: pins, budgets, the volume |
 //! | [`connect`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
 //! | [`retry`] | budget, deadlines, back-off |
@@ -15,6 +16,7 @@
 //! The crate knows no policy and no reference value: it cannot tell whether its own evidence is good.
 //! `docs/agent.md` is its manual.
 
+pub mod attester;
 pub mod client;
 pub mod config;
 pub mod connect;

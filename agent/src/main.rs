@@ -1,14 +1,13 @@
 //! `dawnkey-agent`: one unlock in the initramfs, then exit. `docs/agent.md` is its manual.
 
 use clap::{Parser, Subcommand};
+use dawnkey_agent::attester;
 use dawnkey_agent::client::Client;
 use dawnkey_agent::config::Config;
 use dawnkey_agent::error::{AskError, UnlockError};
 use dawnkey_agent::report::{self, Event, Failure, Report, Stage, Stages};
 use dawnkey_agent::run::{Job, Ports, run};
 use dawnkey_agent::unlock::Trace;
-use dawnkey_attest::collect::vtpm::{Vtpm, VtpmConfig};
-use dawnkey_attest::tpm::hash::Hash;
 use dawnkey_dm::KernelMapper;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,13 +25,13 @@ Events go to standard error, one per line: `dawnkey-agent: NAME key=value …`.
 Exit codes:
    0  the volume is mapped, the boot is closed, the service has confirmed
    2  command line or configuration
-  10  evidence: the TPM did not give it
+  10  evidence: no such TEE or TPM here, or it did not give it
   20  transport: no answer from the key service within the budget
   21  refused by the key service
   22  not the pinned service, no TLS 1.3, or an answer that is none of the protocol's
   30  the volume was not found, or its disk or header cannot be used
   31  the volume could not be opened or made
-  40  PCR 15 could not be closed; the mapping is closed again
+  40  the boot could not be closed; the mapping is closed again
   41  the service did not confirm; the mapping is closed again
   70  the process could not be protected (memory lock, core dumps, randomness)";
 
@@ -153,15 +152,12 @@ fn unlock(file: &std::path::Path) -> Result<Option<Report>, Stop> {
         ..stop
     };
     let mut service = Client::new(&config.service).map_err(|e| stop(Stop::new("config", 2, &e)))?;
-    let tpm = VtpmConfig {
-        tcti: config.tpm.tcti,
-        bank: Hash::Sha256,
-        event_log: config.tpm.event_log,
-    };
     let mut before = Stages::default();
     let mut attester = before
-        .time(Stage::Tpm, || Vtpm::open(tpm))
-        .map_err(|e| stop(Stop::new("tpm", 10, &e)))?;
+        .time(Stage::Attester, || {
+            attester::open(&config.attestation, &config.tpm, &mut report::console)
+        })
+        .map_err(|e| stop(Stop::new("attester", 10, &e)))?;
     let mut mapper = KernelMapper::new();
     let mut ports = Ports {
         service: &mut service,

@@ -9,6 +9,7 @@ mod event;
 pub use event::{Event, Sink};
 
 use crate::unlock::{Done, Outcome, Trace};
+use dawnkey_attest::collect::Closing;
 use dawnkey_dm::Timings;
 use serde::Serialize;
 use std::io::Write as _;
@@ -19,13 +20,13 @@ use uuid::Uuid;
 /// Stages whose time is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Opening the TPM with its endorsement and attestation keys.
-    Tpm,
+    /// Opening the source of evidence; for a TPM with its keys.
+    Attester,
     /// Reading headers of all disks.
     Find,
     /// TCP and TLS.
     Connect,
-    /// The quote and what goes with it.
+    /// The report or quote and what goes with it.
     Collect,
     /// The calls until there is a verdict; includes `activate`.
     Ask,
@@ -35,7 +36,7 @@ pub enum Stage {
     Open,
     /// Mapping, wiping, making a filesystem, writing the header.
     Format,
-    /// Extending and capping PCR 15.
+    /// Extending and capping the boot's last register.
     CloseBoot,
     /// The last call.
     Confirm,
@@ -46,7 +47,7 @@ pub enum Stage {
 impl Stage {
     const fn name(self) -> &'static str {
         match self {
-            Self::Tpm => "tpm",
+            Self::Attester => "attester",
             Self::Find => "find",
             Self::Connect => "connect",
             Self::Collect => "collect",
@@ -118,6 +119,12 @@ pub struct Report {
     /// The key service that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_id: Option<Uuid>,
+    /// Kind of the evidence that the key was released for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<&'static str>,
+    /// Register that the boot is closed in: `pcr-15`, `rtmr-3`, or `none` where the hardware has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_closed_in: Option<&'static str>,
     /// Round trips over the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round_trips: Option<u32>,
@@ -199,6 +206,11 @@ impl Report {
             generation: Some(done.mapping.seen.generation),
             epoch: Some(done.mapping.seen.epoch),
             service_id: Some(done.service_id),
+            evidence: Some(done.evidence),
+            boot_closed_in: Some(match done.closing {
+                Closing::Register(register) => register.name(),
+                Closing::Absent { .. } => "none",
+            }),
             round_trips: Some(done.trace.round_trips),
             stages_ms: Some(stages),
             mapping_ms: Some(done.mapping.timings.into()),
@@ -217,6 +229,8 @@ impl Report {
             generation: None,
             epoch: None,
             service_id: None,
+            evidence: None,
+            boot_closed_in: None,
             round_trips: trace.as_ref().map(|trace| trace.round_trips),
             stages_ms: trace.map(|trace| trace.stages),
             mapping_ms: None,

@@ -17,7 +17,7 @@ use crate::report::{Event, Sink, Stage, Stages};
 use crate::retry::Budget;
 use crate::service::{KeyService, Session};
 use asking::ask;
-use dawnkey_attest::collect::Attester;
+use dawnkey_attest::collect::{Attester, Closing};
 use dawnkey_attest::evidence::{Evidence, Exchange};
 use dawnkey_dm::{Found, Grant, HeaderSeen, Mapped as Mapping, Mapper, Wanted};
 use dawnkey_proto::binding::{self, Bound, Role};
@@ -27,7 +27,7 @@ use dawnkey_secret::{ConfirmToken, Dek};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// What PCR 15 is extended with begins with these bytes.
+/// What the boot's last register is extended with begins with these bytes.
 const CLOSE_EVENT_LABEL: &[u8] = b"dawnkey/v1/unlocked";
 
 /// The event with which a boot is closed (docs/protocol.md, "After the unlock"):
@@ -101,6 +101,8 @@ struct Made {
 /// The volume is mapped, this boot can ask for nothing more; the service does not know yet.
 pub struct Closed<S> {
     made: Made,
+    evidence: &'static str,
+    closing: Closing,
     session: Option<S>,
 }
 
@@ -122,6 +124,10 @@ pub struct Done {
     pub mapping: Mapping,
     /// The key service that answered.
     pub service_id: Uuid,
+    /// Kind of the evidence that the key was released for.
+    pub evidence: &'static str,
+    /// How the boot was closed.
+    pub closing: Closing,
     /// For the report.
     pub trace: Trace,
 }
@@ -226,6 +232,11 @@ impl Unlock<Measured> {
             kind: evidence.kind(),
             elapsed: began.elapsed(),
         });
+        if let Some(problem) = attester.shortfall() {
+            report(&Event::EvidenceIncomplete {
+                problem: problem.to_owned(),
+            });
+        }
         let attested = Attested {
             measured: self.state,
             session,

@@ -6,7 +6,8 @@
     clippy::panic
 )]
 
-use dawnkey_agent::config::{Config, ConfigError, Endpoint};
+use dawnkey_agent::config::{Choice, Config, ConfigError, Endpoint};
+use dawnkey_attest::collect::{detect::Kind, tdx::WithoutRegister, vtpm::KeySource};
 use dawnkey_dm::{Filesystem, Integrity};
 use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::tls::Pin;
@@ -27,9 +28,16 @@ name = "keyservice.dawnkey.internal"
 {SPKI}
 budget_seconds = 30
 attempt_seconds = 5
+[attestation]
+kind = "tdx"
+without_runtime_register = "report"
+privlevel = 2
+quote_service = "vsock:3:4051"
+imds = "127.0.0.1:8080"
 [tpm]
 tcti = "swtpm:host=127.0.0.1,port=2321"
 event_log = "/log"
+attestation_key = "gce"
 [volume]
 id = "5b1d1f0e-33b6-4d6e-8f2a-000000000001"
 name = "state"
@@ -80,6 +88,16 @@ fn reads_every_field() {
     assert_eq!(config.service.pace.attempt, Duration::from_secs(5));
     assert_eq!(config.tpm.tcti, "swtpm:host=127.0.0.1,port=2321");
     assert_eq!(config.tpm.event_log, Path::new("/log"));
+    assert_eq!(config.tpm.attestation_key, KeySource::Gce);
+    let attestation = &config.attestation;
+    assert_eq!(attestation.kind, Choice::Kind(Kind::Tdx));
+    assert_eq!(
+        attestation.without_runtime_register,
+        WithoutRegister::Report
+    );
+    assert_eq!(attestation.privlevel, Some(2));
+    assert_eq!(attestation.quote_service, (3, 4051));
+    assert_eq!(attestation.imds, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(config.volume.volume.as_u128() & 0xff, 1);
     assert_eq!(config.volume.name.as_str(), "state");
     assert_eq!(config.volume.device.as_deref(), Some(Path::new("/dev/vdb")));
@@ -93,13 +111,46 @@ fn absent_options_take_the_safe_value() {
         .replace("device = \"/dev/vdb\"", "")
         .replace("integrity = \"none\"", "")
         .replace("filesystem = \"ext4\"", "");
-    let (head, tail) = text.split_once("[tpm]").unwrap();
-    let (_, volume) = tail.split_once("[volume]").unwrap();
-    let config = parse(&format!("{head}[volume]{volume}")).unwrap();
+    let config = parse(&without_evidence(&text, "[attestation]\nkind = \"auto\"")).unwrap();
+    assert_eq!(config.attestation.kind, Choice::Auto);
+    let refuse = WithoutRegister::Refuse;
+    assert_eq!(config.attestation.without_runtime_register, refuse);
+    assert_eq!(config.attestation.privlevel, None);
+    assert_eq!(config.attestation.quote_service, (2, 4050));
+    let imds = "169.254.169.254:80".parse().unwrap();
+    assert_eq!(config.attestation.imds, imds);
+    assert_eq!(config.tpm.attestation_key, KeySource::Own);
     assert_eq!(config.volume.device, None);
     assert_eq!(config.volume.integrity, Integrity::HmacSha256);
     assert_eq!(config.volume.filesystem, None);
     assert_eq!(config.tpm.tcti, "device:/dev/tpmrm0");
+}
+
+/// A text with other sections about evidence.
+fn without_evidence(text: &str, sections: &str) -> String {
+    let (head, tail) = text.split_once("[attestation]").unwrap();
+    let (_, volume) = tail.split_once("[volume]").unwrap();
+    format!("{head}{sections}\n[volume]{volume}")
+}
+
+#[test]
+fn a_file_with_a_tpm_and_no_choice_means_the_tpm() {
+    let config = parse(&without_evidence(&good(), "[tpm]")).unwrap();
+    assert_eq!(config.attestation.kind, Choice::Kind(Kind::Vtpm));
+}
+
+#[test]
+fn a_file_that_says_nothing_about_evidence_is_refused() {
+    let error = parse(&without_evidence(&good(), "")).unwrap_err();
+    assert!(
+        matches!(&error, ConfigError::MissingField { key, .. } if key == "attestation.kind"),
+        "{error}"
+    );
+    let error = parse(&without_evidence(&good(), "[attestation]\nprivlevel = 0")).unwrap_err();
+    assert!(
+        matches!(&error, ConfigError::MissingField { key, .. } if key == "attestation.kind"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -107,6 +158,7 @@ fn refuses_unknown_field_in_every_section() {
     for (section, key) in [
         ("node_name", "colour"),
         ("[service]", "service.colour"),
+        ("[attestation]", "attestation.colour"),
         ("[tpm]", "tpm.colour"),
         ("[volume]", "volume.colour"),
     ] {
@@ -226,6 +278,18 @@ fn refuses_values_out_of_shape_by_their_key() {
             "tpm.tcti",
         ),
         ("\"/log\"", "\"log\"", "tpm.event_log"),
+        ("\"gce\"", "\"aws\"", "tpm.attestation_key"),
+        ("\"tdx\"", "\"sgx\"", "attestation.kind"),
+        (
+            "\"report\"",
+            "\"ignore\"",
+            "attestation.without_runtime_register",
+        ),
+        ("privlevel = 2", "privlevel = 4", "attestation.privlevel"),
+        ("privlevel = 2", "privlevel = -1", "attestation.privlevel"),
+        ("vsock:3:4051", "vsock:3", "attestation.quote_service"),
+        ("vsock:3:4051", "tcp:3:4051", "attestation.quote_service"),
+        ("127.0.0.1:8080", "imds:80", "attestation.imds"),
         (
             "5b1d1f0e-33b6-4d6e-8f2a-000000000001",
             "00000000-0000-0000-0000-000000000000",

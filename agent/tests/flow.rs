@@ -10,9 +10,10 @@ mod fakes;
 
 use dawnkey_agent::connect::ConnectError;
 use dawnkey_agent::error::{AskError, ProtocolError, UnlockError};
-use dawnkey_agent::report::Stage;
+use dawnkey_agent::report::{Report, Stage, Stages};
 use dawnkey_agent::service::CallError;
 use dawnkey_agent::unlock::{Outcome, close_event};
+use dawnkey_attest::collect::Closing;
 use dawnkey_proto::binding::{Bound, Exporter, Role, SpkiDigest, binder};
 use dawnkey_proto::message::{Ask, Reason, Retry, SeenHeader};
 use dawnkey_proto::seal::SealError;
@@ -318,6 +319,31 @@ async fn names_a_volume_that_is_not_found_and_asks_nobody() {
     assert!(matches!(error, UnlockError::Find(_)));
     assert_eq!(error.exit_code(), 30);
     assert_eq!(scene.service.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_challenge_to_evidence_without_a_key_is_the_services_mistake() {
+    let mut scene = Scene::new(HEADER, &[Act::Up, Act::Challenge]);
+    scene.tpm.fails = TpmFails::NoKey;
+    let error = scene.fails().await;
+    assert_eq!(error.exit_code(), 22);
+    assert!(matches!(
+        ask_error(error),
+        AskError::Protocol(ProtocolError::NothingToEnrol { kind: "snp" })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn says_and_reports_when_the_hardware_has_no_register_to_close_the_boot_in() {
+    let mut scene = Scene::new(HEADER, &[Act::Up, Act::Release(1, 5), Act::Confirmed]);
+    scene.tpm.fails = TpmFails::NoRegister;
+    let done = scene.run().await.unwrap();
+    assert_eq!(done.closing, Closing::Absent { why: "told so" });
+    assert!(scene.names().contains(&"boot-not-closed"));
+    assert!(!scene.names().contains(&"boot-closed"));
+    let report = Report::done(VOLUME, &done, Stages::default(), Duration::ZERO);
+    assert_eq!(report.boot_closed_in, Some("none"));
+    assert_eq!(report.evidence, Some("vtpm"));
 }
 
 #[tokio::test(start_paused = true)]

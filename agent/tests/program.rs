@@ -108,7 +108,7 @@ fn absent_tpm_has_exit_code_10_and_one_line_per_event() {
     assert_eq!(names, ["started", "failed"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["volume"], "5b1d1f0e-33b6-4d6e-8f2a-5d1c0a8f7e21");
-    assert_eq!(report["error"]["step"], "tpm");
+    assert_eq!(report["error"]["step"], "attester");
 }
 
 #[test]

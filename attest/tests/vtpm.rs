@@ -11,7 +11,7 @@ mod common;
 use common::{EXCHANGE, Machine, collect};
 use dawnkey_attest::{
     claims::{Binding, Claims, TpmClaims, TrustClass, Verified},
-    collect::{Attester as _, CollectError, vtpm::Vtpm},
+    collect::{Attester as _, CollectError, Register, vtpm::Vtpm},
     enrolment,
     evidence::{Evidence, Exchange},
     fake::EkKind,
@@ -154,7 +154,10 @@ fn closes_the_boot_once_and_evidence_shows_it() {
     let error = vtpm.close_boot(b"again");
     assert!(matches!(
         error,
-        Err(CollectError::BootAlreadyClosed { pcr: 15, .. })
+        Err(CollectError::BootAlreadyClosed {
+            register: Register::Pcr15,
+            ..
+        })
     ));
     drop(vtpm);
     machine.tpm.reboot();

@@ -1,6 +1,7 @@
 //! Takes typed fields out of a TOML table; what is left over at the end was not known.
 
 use super::ConfigError;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 use toml::{Table, Value};
@@ -41,6 +42,21 @@ impl<'a> Section<'a> {
     pub(super) fn optional_section(&mut self, key: &'static str) -> Result<Self, ConfigError> {
         let value = self.take(key).unwrap_or_else(|| Table::new().into());
         self.nested(key, value)
+    }
+
+    /// A section that may be absent.
+    pub(super) fn section_if_given(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<Self>, ConfigError> {
+        self.take(key)
+            .map(|value| self.nested(key, value))
+            .transpose()
+    }
+
+    /// Whether a field is given and has not been taken.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
     }
 
     fn nested(&self, key: &'static str, value: Value) -> Result<Self, ConfigError> {
@@ -102,6 +118,23 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A small number that may be absent.
+    pub(super) fn number(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u8>,
+        right: &'static str,
+    ) -> Result<Option<u8>, ConfigError> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Integer(given)) => match u8::try_from(given) {
+                Ok(number) if range.contains(&number) => Ok(Some(number)),
+                _ => Err(self.invalid(key, &given.to_string(), right)),
+            },
+            Some(other) => Err(self.invalid(key, other.type_str(), right)),
+        }
+    }
+
     /// A time of 1 second to one day; `default` seconds when absent.
     pub(super) fn seconds(
         &mut self,
@@ -142,7 +175,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn missing(&self, key: &str, right: &'static str) -> ConfigError {
+    /// An error about a field that is not there.
+    pub(super) fn missing(&self, key: &str, right: &'static str) -> ConfigError {
         ConfigError::MissingField {
             file: self.file.into(),
             key: format!("{}{key}", self.prefix),

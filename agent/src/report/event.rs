@@ -1,5 +1,6 @@
 //! Everything that the agent may say while it runs, and the line each event makes.
 
+use dawnkey_attest::collect::Register;
 use dawnkey_dm::Progress;
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
@@ -21,6 +22,13 @@ pub enum Event {
     },
     /// `TSS2_LOG` is not `all+none`: the TSS libraries may write to the console by themselves.
     TssMayLog,
+    /// What kind of machine this is, where the configuration leaves that open.
+    PlatformFound {
+        /// Kind of evidence.
+        kind: &'static str,
+        /// Sign it was found by.
+        sign: &'static str,
+    },
     /// The disk holds the volume.
     DiskFound {
         /// Generation that its header claims.
@@ -43,6 +51,11 @@ pub enum Event {
         kind: &'static str,
         /// How long it took.
         elapsed: Duration,
+    },
+    /// The evidence lacks something that the service may have from elsewhere.
+    EvidenceIncomplete {
+        /// What, and why.
+        problem: String,
     },
     /// The service wants to know that the quoting key lives in the endorsed TPM.
     Challenged,
@@ -71,8 +84,16 @@ pub enum Event {
         /// How long it took.
         elapsed: Duration,
     },
-    /// PCR 15 is extended and capped.
-    BootClosed,
+    /// The boot's last register is extended and capped.
+    BootClosed {
+        /// Which one.
+        register: Register,
+    },
+    /// There is no register to close the boot in, and that is accepted.
+    BootNotClosed {
+        /// Why there is none.
+        why: &'static str,
+    },
     /// The service knows.
     Confirmed,
     /// A mapping that must not be used is closed again.
@@ -115,15 +136,18 @@ impl Event {
         match self {
             Self::Started { .. } => "started",
             Self::TssMayLog => "tss-may-log",
+            Self::PlatformFound { .. } => "platform-found",
             Self::DiskFound { .. } => "disk-found",
             Self::DiskBlank => "disk-blank",
             Self::Connected { .. } => "connected",
             Self::EvidenceCollected { .. } => "evidence-collected",
+            Self::EvidenceIncomplete { .. } => "evidence-incomplete",
             Self::Challenged => "challenged",
             Self::AttemptFailed { .. } => "attempt-failed",
             Self::Formatting { .. } => "formatting",
             Self::Mapped { .. } => "mapped",
-            Self::BootClosed => "boot-closed",
+            Self::BootClosed { .. } => "boot-closed",
+            Self::BootNotClosed { .. } => "boot-not-closed",
             Self::Confirmed => "confirmed",
             Self::MappingClosed => "mapping-closed",
             Self::MappingLeft { .. } => "mapping-left",
@@ -139,6 +163,7 @@ impl fmt::Display for Event {
         match self {
             Self::Started { volume, node } => write!(f, " volume={volume} node={}", Quoted(node)),
             Self::TssMayLog => f.write_str(" remedy=\"set TSS2_LOG=all+none\""),
+            Self::PlatformFound { kind, sign } => write!(f, " kind={kind} sign={}", Quoted(sign)),
             Self::DiskFound { generation, epoch } => {
                 write!(f, " generation={generation} epoch={epoch}")
             }
@@ -169,7 +194,11 @@ impl fmt::Display for Event {
                 device.display(),
                 elapsed.as_millis()
             ),
-            Self::MappingLeft { problem } => write!(f, " problem={}", Quoted(problem)),
+            Self::EvidenceIncomplete { problem } | Self::MappingLeft { problem } => {
+                write!(f, " problem={}", Quoted(problem))
+            }
+            Self::BootClosed { register } => write!(f, " register={}", register.name()),
+            Self::BootNotClosed { why } => write!(f, " why={}", Quoted(why)),
             Self::Failed {
                 step,
                 exit_code,
@@ -179,11 +208,7 @@ impl fmt::Display for Event {
                 " step={step} exit={exit_code} problem={}",
                 Quoted(problem)
             ),
-            Self::DiskBlank
-            | Self::Challenged
-            | Self::BootClosed
-            | Self::Confirmed
-            | Self::MappingClosed => Ok(()),
+            Self::DiskBlank | Self::Challenged | Self::Confirmed | Self::MappingClosed => Ok(()),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::error::{AskError, ProtocolError};
 use crate::report::{Event, Sink, Stage};
 use crate::retry::Budget;
 use crate::service::Session;
-use dawnkey_attest::collect::Attester;
+use dawnkey_attest::collect::{Attester, CollectError};
 use dawnkey_attest::evidence::{Evidence, Exchange};
 use dawnkey_dm::{Found, Grant};
 use dawnkey_proto::message::{Answer, Ask, Challenge, EvidenceItem, Release, SeenHeader};
@@ -100,6 +100,10 @@ impl<S: Session, A: Attester> Dialogue<'_, S, A> {
         let proof = self.trace.stages.time(Stage::Activate, || {
             self.attester
                 .activate(id_object, encrypted_secret, self.exchange)
+        });
+        let proof = proof.map_err(|error| match error {
+            CollectError::NoEnrolment { kind } => ProtocolError::NothingToEnrol { kind }.into(),
+            error => AskError::Collect(error),
         })?;
         let answer = self
             .session

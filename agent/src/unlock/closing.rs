@@ -5,15 +5,15 @@ use crate::error::{AskError, Undone, UnlockError};
 use crate::report::{Event, Sink, Stage};
 use crate::retry::Budget;
 use crate::service::{KeyService, Session};
-use dawnkey_attest::collect::Attester;
+use dawnkey_attest::collect::{Attester, Closing};
 use dawnkey_dm::Mapper;
 use dawnkey_proto::message::{Confirm, ConfirmAnswer};
 use dawnkey_secret::ConfirmToken;
 use tokio::time::Instant;
 
 impl<S> Unlock<Mapped<S>> {
-    /// Extends and caps PCR 15, so that nothing that runs later can ask for the key again. On failure the mapping
-    /// is closed.
+    /// Extends and caps the boot's last register, so that nothing that runs later can ask for the key again. On failure
+    /// the mapping is closed. Where the hardware has no such register, that is said.
     pub fn close_boot(
         self,
         attester: &mut impl Attester,
@@ -27,13 +27,21 @@ impl<S> Unlock<Mapped<S>> {
         let closed = trace
             .stages
             .time(Stage::CloseBoot, || attester.close_boot(&event));
-        if let Err(source) = closed {
-            let mapping = undo(mapper, &made.mapping, report);
-            return Err(UnlockError::CloseBoot { source, mapping });
-        }
-        report(&Event::BootClosed);
+        let closing = match closed {
+            Ok(closing) => closing,
+            Err(source) => {
+                let mapping = undo(mapper, &made.mapping, report);
+                return Err(UnlockError::CloseBoot { source, mapping });
+            }
+        };
+        report(&match closing {
+            Closing::Register(register) => Event::BootClosed { register },
+            Closing::Absent { why } => Event::BootNotClosed { why },
+        });
         let closed = Closed {
             made,
+            evidence: attester.kind(),
+            closing,
             session: Some(session),
         };
         Ok(Self::next(trace, closed))
@@ -63,6 +71,8 @@ impl<S: Session> Unlock<Closed<S>> {
                 outcome: self.state.made.outcome,
                 mapping: self.state.made.mapping,
                 service_id: self.state.made.service_id,
+                evidence: self.state.evidence,
+                closing: self.state.closing,
                 trace: self.trace,
             }),
             Err(error) => Err(Box::new(Unconfirmed { back: self, error })),

@@ -1,6 +1,6 @@
 //! A TPM that gives evidence naming its binder.
 
-use dawnkey_attest::collect::{Attester, CollectError};
+use dawnkey_attest::collect::{Attester, Closing, CollectError, Register};
 use dawnkey_attest::evidence::{Evidence, Exchange, VtpmEvidence};
 
 /// What the TPM fails at.
@@ -10,6 +10,10 @@ pub enum Fails {
     Collect,
     Activate,
     CloseBoot,
+    /// Not a failure: it has no key to enrol.
+    NoKey,
+    /// Not a failure: it has no register to close the boot in.
+    NoRegister,
 }
 
 pub struct FakeTpm {
@@ -64,14 +68,20 @@ impl Attester for FakeTpm {
         exchange: &Exchange,
     ) -> Result<[u8; 32], CollectError> {
         self.unless(Fails::Activate)?;
+        if self.fails == Fails::NoKey {
+            return Err(CollectError::NoEnrolment { kind: "snp" });
+        }
         assert_eq!(Some(&exchange.0), self.collected.last());
         Ok(PROOF)
     }
 
-    fn close_boot(&mut self, event: &[u8]) -> Result<(), CollectError> {
+    fn close_boot(&mut self, event: &[u8]) -> Result<Closing, CollectError> {
         self.unless(Fails::CloseBoot)?;
         self.closed.push(event.to_vec());
-        Ok(())
+        if self.fails == Fails::NoRegister {
+            return Ok(Closing::Absent { why: "told so" });
+        }
+        Ok(Closing::Register(Register::Pcr15))
     }
 }
 

@@ -4,20 +4,17 @@
 
 use tss_esapi::{
     Context,
-    abstraction::{AsymmetricAlgorithmSelection, ek, nv},
+    abstraction::{AsymmetricAlgorithmSelection, ek},
     constants::CapabilityType,
-    handles::{KeyHandle, NvIndexTpmHandle, PersistentTpmHandle, TpmHandle},
-    interface_types::{
-        ecc::EccCurve,
-        key_bits::RsaKeyBits,
-        resource_handles::{Hierarchy, NvAuth},
-    },
+    handles::{KeyHandle, PersistentTpmHandle, TpmHandle},
+    interface_types::{ecc::EccCurve, key_bits::RsaKeyBits, resource_handles::Hierarchy},
     structures::CapabilityData,
     traits::Marshall as _,
 };
 
 use super::{
     error::{CollectError, Doing as _},
+    nv,
     pcr::tss_hash,
     session::{self, Parameters},
 };
@@ -29,6 +26,8 @@ const CHAIN_FIRST: u32 = 0x01c0_0100;
 const CHAIN_LAST: u32 = 0x01c0_01ff;
 /// Certificates taken from the chain, and bytes it may have altogether.
 const CHAIN_MOST: (usize, usize) = (4, 32 * 1024);
+
+const READ_CERTIFICATE: &str = "read the endorsement certificate";
 
 /// An endorsement key a vendor may have provisioned.
 struct Candidate {
@@ -90,7 +89,7 @@ impl EndorsementKey {
             chain: Vec::new(),
         };
         if certified.is_some() {
-            key.certificate = read_nv(context, handle, chosen.certificate)?;
+            key.certificate = nv::read(context, handle, chosen.certificate, READ_CERTIFICATE)?;
             key.chain = chain(context, handle, &indices)?;
         }
         Ok(key)
@@ -197,7 +196,11 @@ pub(super) fn read_public(
 }
 
 /// Handles the TPM has, from `first` on, at most `most`.
-fn handles(context: &mut Context, first: u32, most: u32) -> Result<Vec<u32>, CollectError> {
+pub(super) fn handles(
+    context: &mut Context,
+    first: u32,
+    most: u32,
+) -> Result<Vec<u32>, CollectError> {
     let doing = "list its handles";
     let listed = context.execute_without_session(|context| {
         context.get_capability(CapabilityType::Handles, first, most)
@@ -211,21 +214,6 @@ fn handles(context: &mut Context, first: u32, most: u32) -> Result<Vec<u32>, Col
     }
 }
 
-fn read_nv(
-    context: &mut Context,
-    salt_key: KeyHandle,
-    index: u32,
-) -> Result<Vec<u8>, CollectError> {
-    let doing = "read the endorsement certificate";
-    let index = NvIndexTpmHandle::new(index).doing(doing)?;
-    session::with_hmac(context, salt_key, |context, session| {
-        let read = context.execute_with_session(Some(session), |context| {
-            nv::read_full(context, NvAuth::Owner, index)
-        });
-        read.doing(doing)
-    })
-}
-
 /// The vendor's chain: one stream of DER certificates over consecutive NV indices.
 fn chain(
     context: &mut Context,
@@ -237,7 +225,7 @@ fn chain(
         .iter()
         .filter(|index| (CHAIN_FIRST..=CHAIN_LAST).contains(*index))
     {
-        stream.extend_from_slice(&read_nv(context, salt_key, *index)?);
+        stream.extend_from_slice(&nv::read(context, salt_key, *index, READ_CERTIFICATE)?);
         if stream.len() > CHAIN_MOST.1 {
             break;
         }

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{qgs::QgsError, sev_guest::SevGuestError, tdx_guest::TdxGuestError, tsm::TsmError};
-use crate::reader::ReadError;
+use super::{
+    imds::ImdsError, qgs::QgsError, register::Register, sev_guest::SevGuestError,
+    tdx_guest::TdxGuestError, tsm::TsmError,
+};
+use crate::{azure::HclError, reader::ReadError};
 
 /// Why evidence could not be collected.
 #[derive(Debug, thiserror::Error)]
@@ -111,21 +114,88 @@ pub enum CollectError {
         /// Its length.
         found: usize,
     },
+    /// No answer of Azure's metadata service.
+    #[error(transparent)]
+    Imds(#[from] ImdsError),
+    /// The HCL report is none.
+    #[error(transparent)]
+    Hcl(#[from] HclError),
+    /// The TPM lacks an NV index that this kind of evidence is made of.
+    #[error("TPM has no NV index {index:#010x}, which holds the {what}: is this such a machine?")]
+    NvAbsent {
+        /// What the index holds.
+        what: &'static str,
+        /// The index.
+        index: u32,
+    },
+    /// The TPM lacks the attestation key that the platform provides.
+    #[error(
+        "TPM has no key at persistent handle {handle:#010x}, where the platform keeps its attestation key"
+    )]
+    KeyAbsent {
+        /// The handle.
+        handle: u32,
+    },
+    /// No sign of a TEE.
+    #[error(
+        "no TEE was found, looked for: {looked}; a TPM alone is taken only with attestation.kind = \"vtpm\""
+    )]
+    NoTee {
+        /// Each sign and what came of looking for it.
+        looked: String,
+    },
+    /// Signs of more than one kind of TEE.
+    #[error("signs of several TEEs were found: {found}; choose one with attestation.kind")]
+    SeveralTees {
+        /// The signs.
+        found: String,
+    },
+    /// The report or quote is over other data than was given: something else asked at the same time, or it is none.
+    #[error("the {what} that was given is not one over this exchange")]
+    NotBound {
+        /// What was given.
+        what: &'static str,
+    },
+    /// Evidence of this kind has no key that could be enrolled.
+    #[error("a challenge to enrol a key came, evidence of kind {kind} has none")]
+    NoEnrolment {
+        /// Kind of evidence.
+        kind: &'static str,
+    },
+    /// The boot cannot be closed in hardware, and that is not accepted.
+    #[error(
+        "{} is not there, so that this boot could not be closed: expected Linux 6.16 or later, or \
+         attestation.without_runtime_register = \"report\"", .path.display()
+    )]
+    RegisterAbsent {
+        /// Where the register was expected.
+        path: PathBuf,
+    },
+    /// The register cannot be read or extended.
+    #[error("{doing} {register}: {source}")]
+    Register {
+        /// The register.
+        register: Register,
+        /// What was attempted.
+        doing: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The boot was closed before, or something else wrote to the register.
-    #[error("PCR {pcr} is {found}, closing the boot needs it to be all zero")]
+    #[error("{register} is {found}, closing the boot needs it to be all zero")]
     BootAlreadyClosed {
         /// The register.
-        pcr: u8,
+        register: Register,
         /// Its value in hex.
         found: String,
     },
     /// The register does not have the value it must have after closing.
     #[error(
-        "PCR {pcr} is {found} after closing the boot, {wanted} was expected: something else extended it"
+        "{register} is {found} after closing the boot, {wanted} was expected: something else extended it"
     )]
     CloseNotSeen {
         /// The register.
-        pcr: u8,
+        register: Register,
         /// Its value in hex.
         found: String,
         /// The expected value in hex.

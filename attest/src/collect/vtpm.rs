@@ -3,17 +3,15 @@
 //! | what | where |
 //! |---|---|
 //! | endorsement key | the certified one (NV 0x01C00002, …0A, …16, …1C), persistent or from its template |
-//! | attestation key | made under the endorsement key at first use, kept at persistent handle [`AK_HANDLE`] |
+//! | attestation key | [`KeySource`]: our own, or Google's |
 //! | quote | all 24 PCRs of one bank, qualifying data SHA-256(exchange) |
 //! | boot's last register | PCR 15 |
 
-use std::{fs::File, io::Read as _, path::PathBuf, str::FromStr as _};
+use std::path::PathBuf;
 
 use tss_esapi::{
-    Context, TctiNameConf,
     interface_types::session_handles::AuthSession,
-    structures::{Data, EncryptedSecret, IdObject, SignatureScheme},
-    traits::Marshall as _,
+    structures::{EncryptedSecret, IdObject},
 };
 use zeroize::Zeroizing;
 
@@ -21,25 +19,27 @@ pub use super::ak::HANDLE as AK_HANDLE;
 use super::{
     Attester,
     ak::AttestationKey,
-    ek::EndorsementKey,
     error::{CollectError, Doing as _},
-    pcr,
+    gce,
+    quoter::Quoter,
+    register::{self, Closing},
     session::{self, Parameters},
 };
 use crate::{
     enrolment,
-    evidence::{Evidence, Exchange, KIND_VTPM, PcrBank, PcrValue, VtpmEvidence},
-    tpm::{PCR_COUNT, attest::Quote, hash::Hash},
+    evidence::{Evidence, Exchange, KIND_VTPM, VtpmEvidence},
+    tpm::hash::Hash,
 };
 
-/// Most bytes of an event log, as the wire form allows.
-const MAX_EVENT_LOG: u64 = 1 << 20;
-/// Quotes tried while PCRs change.
-const ATTEMPTS: usize = 5;
-/// The register that marks the end of the boot.
-const LAST_PCR: u8 = 15;
-/// What the register is capped with: SHA-256 of four zero bytes, the TCG's separator.
-const CAP: [u8; 4] = [0; 4];
+/// Which key quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeySource {
+    /// Our own: made under the endorsement key at first use, kept at persistent handle [`AK_HANDLE`].
+    #[default]
+    Own,
+    /// Google's, made from the template in NV and certified there.
+    Gce,
+}
 
 /// How to reach the TPM and the log.
 #[derive(Debug, Clone)]
@@ -50,14 +50,16 @@ pub struct VtpmConfig {
     pub bank: Hash,
     /// The kernel's copy of the firmware's log, `/sys/kernel/security/tpm0/binary_bios_measurements`.
     pub event_log: PathBuf,
+    /// The key that quotes.
+    pub key: KeySource,
 }
 
 /// An open TPM with both its keys.
 pub struct Vtpm {
-    context: Context,
+    quoter: Quoter,
     config: VtpmConfig,
-    ek: EndorsementKey,
     ak: AttestationKey,
+    ak_certificate: Vec<u8>,
 }
 
 impl std::fmt::Debug for Vtpm {
@@ -71,93 +73,18 @@ impl std::fmt::Debug for Vtpm {
 impl Vtpm {
     /// Connects, opens the endorsement key, and opens or makes the attestation key.
     pub fn open(config: VtpmConfig) -> Result<Self, CollectError> {
-        let tcti = TctiNameConf::from_str(&config.tcti).map_err(|source| CollectError::Tcti {
-            tcti: config.tcti.clone(),
-            source,
-        })?;
-        let mut context = Context::new(tcti).map_err(|source| CollectError::Connect {
-            tcti: config.tcti.clone(),
-            source,
-        })?;
-        let ek = EndorsementKey::open(&mut context)?;
-        let ak = AttestationKey::open(&mut context, &ek)?;
-        Ok(Self {
-            context,
-            config,
-            ek,
-            ak,
-        })
-    }
-
-    fn read_event_log(&self) -> Result<Vec<u8>, CollectError> {
-        let path = &self.config.event_log;
-        let failed = |source| CollectError::EventLog {
-            path: path.clone(),
-            source,
+        let mut quoter = Quoter::open(&config.tcti, config.bank, config.event_log.clone())?;
+        let (context, ek) = (&mut quoter.context, &quoter.ek);
+        let (ak, ak_certificate) = match config.key {
+            KeySource::Own => (AttestationKey::open(context, ek)?, Vec::new()),
+            KeySource::Gce => gce::open(context, ek)?,
         };
-        let mut log = Vec::new();
-        let file = File::open(path).map_err(failed)?;
-        file.take(MAX_EVENT_LOG + 1)
-            .read_to_end(&mut log)
-            .map_err(failed)?;
-        if log.len() as u64 > MAX_EVENT_LOG {
-            return Err(CollectError::EventLogTooLarge {
-                path: path.clone(),
-                most: MAX_EVENT_LOG,
-            });
-        }
-        Ok(log)
-    }
-
-    /// One quote: `TPMS_ATTEST` and `TPMT_SIGNATURE`.
-    fn quote(&mut self, exchange: &Exchange) -> Result<(Vec<u8>, Vec<u8>), CollectError> {
-        let doing = "quote";
-        let selection = pcr::selection(self.config.bank, 0..PCR_COUNT)?;
-        let data = Data::try_from(exchange.qualifying_data().to_vec()).doing(doing)?;
-        let key = self.ak.handle;
-        let (attest, signature) =
-            session::with_hmac(&mut self.context, self.ek.handle, |context, session| {
-                let quoted = context.execute_with_session(Some(session), |context| {
-                    context.quote(key, data, SignatureScheme::Null, selection)
-                });
-                quoted.doing(doing)
-            })?;
-        Ok((
-            attest.marshall().doing(doing)?,
-            signature.marshall().doing(doing)?,
-        ))
-    }
-
-    fn read_last_pcr(&mut self) -> Result<Vec<u8>, CollectError> {
-        let values = pcr::read(&mut self.context, self.config.bank, LAST_PCR..LAST_PCR + 1)?;
-        Ok(values.into_iter().next().unwrap_or_default())
-    }
-
-    fn evidence(
-        &self,
-        quote: Vec<u8>,
-        signature: Vec<u8>,
-        values: Vec<Vec<u8>>,
-        event_log: Vec<u8>,
-    ) -> Evidence {
-        let values = (0..)
-            .zip(values)
-            .map(|(index, digest)| PcrValue { index, digest });
-        Evidence::Vtpm(Box::new(VtpmEvidence {
-            ak_public: self.ak.public.bytes().to_vec(),
-            quote,
-            signature,
-            pcrs: vec![PcrBank {
-                alg: self.config.bank.id().into(),
-                values: values.collect(),
-            }],
-            event_log,
-            ek_public: self.ek.public.bytes().to_vec(),
-            ek_certificate: self.ek.certificate.clone(),
-            ek_chain: self.ek.chain.clone(),
-            ak_certificate: Vec::new(),
-            ak_chain: Vec::new(),
-        }))
+        Ok(Self {
+            quoter,
+            config,
+            ak,
+            ak_certificate,
+        })
     }
 }
 
@@ -167,28 +94,26 @@ impl Attester for Vtpm {
     }
 
     fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError> {
-        for _ in 0..ATTEMPTS {
-            let event_log = self.read_event_log()?;
-            let values = pcr::read_all(&mut self.context, self.config.bank)?;
-            let (quote, signature) = self.quote(exchange)?;
-            // The attestation key's scheme has SHA-256, so the quote's digest of the values has it too.
-            let parts: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-            let digest = Hash::Sha256.digest(&parts);
-            match Quote::parse(&quote) {
-                Ok(parsed) if parsed.pcr_digest == digest => {
-                    return Ok(self.evidence(quote, signature, values, event_log));
-                }
-                // A PCR changed between the reading and the quote: read again.
-                Ok(_) => {}
-                Err(_) => {
-                    return Err(CollectError::Answer {
-                        doing: "quote",
-                        problem: "no TPMS_ATTEST of type quote",
-                    });
-                }
+        let quoted = self.quoter.quote(self.ak.handle, exchange)?;
+        let mut evidence = VtpmEvidence {
+            ak_public: self.ak.public.bytes().to_vec(),
+            quote: quoted.quote,
+            signature: quoted.signature,
+            pcrs: quoted.pcrs,
+            event_log: quoted.event_log,
+            ..VtpmEvidence::default()
+        };
+        match self.config.key {
+            KeySource::Own => {
+                let ek = &self.quoter.ek;
+                evidence.ek_public = ek.public.bytes().to_vec();
+                evidence.ek_certificate = ek.certificate.clone();
+                evidence.ek_chain = ek.chain.clone();
             }
+            // A primary key: its certificate vouches for it, the endorsement key cannot.
+            KeySource::Gce => evidence.ak_certificate = self.ak_certificate.clone(),
         }
-        Err(CollectError::Race { attempts: ATTEMPTS })
+        Ok(Evidence::Vtpm(Box::new(evidence)))
     }
 
     fn activate(
@@ -202,14 +127,13 @@ impl Attester for Vtpm {
             .map_err(challenge("id object", id_object.len()))?;
         let secret = EncryptedSecret::try_from(encrypted_secret.to_vec())
             .map_err(challenge("encrypted secret", encrypted_secret.len()))?;
-        let Self {
-            context, ek, ak, ..
-        } = self;
+        let Quoter { context, ek, .. } = &mut self.quoter;
+        let ak = self.ak.handle;
         let released = session::with_hmac(context, ek.handle, |context, admin: AuthSession| {
             ek.with_use(context, Parameters::Plain, |context, user| {
                 let released = context
                     .execute_with_sessions((Some(admin), Some(user), None), |context| {
-                        context.activate_credential(ak.handle, ek.handle, id, secret)
+                        context.activate_credential(ak, ek.handle, id, secret)
                     });
                 released.doing("activate the credential")
             })
@@ -218,28 +142,7 @@ impl Attester for Vtpm {
         Ok(enrolment::proof(&released, exchange))
     }
 
-    fn close_boot(&mut self, event: &[u8]) -> Result<(), CollectError> {
-        let bank = self.config.bank;
-        let before = self.read_last_pcr()?;
-        if before.iter().any(|byte| *byte != 0) {
-            return Err(CollectError::BootAlreadyClosed {
-                pcr: LAST_PCR,
-                found: hex::encode(before),
-            });
-        }
-        let mut wanted = before;
-        for digest in [bank.digest(&[event]), bank.digest(&[&CAP])] {
-            pcr::extend_15(&mut self.context, self.ek.handle, bank, &digest)?;
-            wanted = bank.digest(&[&wanted, &digest]);
-        }
-        let found = self.read_last_pcr()?;
-        if found == wanted {
-            return Ok(());
-        }
-        Err(CollectError::CloseNotSeen {
-            pcr: LAST_PCR,
-            found: hex::encode(found),
-            wanted: hex::encode(wanted),
-        })
+    fn close_boot(&mut self, event: &[u8]) -> Result<Closing, CollectError> {
+        register::close(&mut self.quoter, event)
     }
 }

@@ -13,7 +13,7 @@ use dawnkey_attest::{
     claims::{Claims, Verified},
     collect::{
         Attester as _,
-        vtpm::{Vtpm, VtpmConfig},
+        vtpm::{KeySource, Vtpm, VtpmConfig},
     },
     evidence::{Evidence, Exchange, VtpmEvidence},
     fake::{EkKind, LogBuilder, Swtpm, SwtpmCa},
@@ -56,6 +56,7 @@ impl Machine {
             tcti: self.tpm.tcti(),
             bank: Hash::Sha256,
             event_log: self.dir.path().join("log"),
+            key: KeySource::Own,
         }
     }
 

@@ -68,11 +68,7 @@ pub fn report(
     data: &[u8; 64],
     privlevel: Option<u8>,
 ) -> Result<TsmReport, TsmError> {
-    match fs.has_root() {
-        Ok(true) => {}
-        Ok(false) => return Err(TsmError::Absent),
-        Err(source) => return Err(TsmError::io("look for configfs-tsm", source)),
-    }
+    expect_root(fs)?;
     let mut number = 0;
     let mut race = (0, 0);
     for _ in 0..RACES {
@@ -96,6 +92,43 @@ pub fn report(
         expected: race.0,
         found: race.1,
     })
+}
+
+/// Sees that `wanted` makes the reports here, without asking for one.
+///
+/// # Errors
+/// As [`report`].
+pub fn expect_provider(fs: &mut impl TsmFs, wanted: Provider) -> Result<(), TsmError> {
+    let found = provider(fs)?;
+    if found == wanted.name() {
+        return Ok(());
+    }
+    Err(TsmError::Provider {
+        wanted: wanted.name(),
+        found,
+    })
+}
+
+/// Who makes reports here.
+///
+/// # Errors
+/// As [`report`].
+pub fn provider(fs: &mut impl TsmFs) -> Result<String, TsmError> {
+    expect_root(fs)?;
+    let name = make(fs, &mut 0)?;
+    let provider = Entry { fs, name: &name }.provider();
+    let removed = persist(fs, "remove its entry", |fs| fs.remove(&name));
+    let provider = provider?;
+    removed?;
+    Ok(provider)
+}
+
+fn expect_root(fs: &mut impl TsmFs) -> Result<(), TsmError> {
+    match fs.has_root() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(TsmError::Absent),
+        Err(source) => Err(TsmError::io("look for configfs-tsm", source)),
+    }
 }
 
 /// Makes an entry that nobody else has.
@@ -162,7 +195,7 @@ impl<F: TsmFs> Entry<'_, F> {
         data: &[u8; 64],
         privlevel: Option<u8>,
     ) -> Result<Filled, TsmError> {
-        let found = self.text("provider", "read its provider")?;
+        let found = self.provider()?;
         if found != wanted.name() {
             return Err(TsmError::Provider {
                 wanted: wanted.name(),
@@ -196,6 +229,10 @@ impl<F: TsmFs> Entry<'_, F> {
             return Err(TsmError::Empty);
         }
         Ok(Filled::Report(TsmReport { outblob, auxblob }))
+    }
+
+    fn provider(&mut self) -> Result<String, TsmError> {
+        self.text("provider", "read its provider")
     }
 
     /// The level to write, if the entry takes one: the one wanted, or the entry's floor.
@@ -256,5 +293,7 @@ impl<F: TsmFs> Entry<'_, F> {
     }
 }
 
+#[cfg(test)]
+pub(super) mod fake;
 #[cfg(test)]
 mod tests;

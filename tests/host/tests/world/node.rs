@@ -7,7 +7,7 @@ use dawnkey_agent::error::{AskError, UnlockError};
 use dawnkey_agent::report::Event;
 use dawnkey_agent::run::{Job, Ports, run};
 use dawnkey_agent::unlock::Done;
-use dawnkey_attest::collect::vtpm::{Vtpm, VtpmConfig};
+use dawnkey_attest::collect::vtpm::{KeySource, Vtpm, VtpmConfig};
 use dawnkey_attest::fake::{EkKind, LogBuilder, Swtpm, SwtpmCa};
 use dawnkey_attest::tpm::hash::Hash;
 use dawnkey_dm::fake::FakeMapper;
@@ -108,6 +108,7 @@ impl Node {
             tcti: self.tpm.tcti(),
             bank: Hash::Sha256,
             event_log: self.log(),
+            key: KeySource::Own,
         })
         .unwrap()
     }
