@@ -22,7 +22,7 @@ pub(crate) fn check(
 ) -> Result<Vec<MeasuredEvent>, VtpmError> {
     let log = EventLog::parse(bytes, Limits::default()).map_err(VtpmError::MalformedEventLog)?;
     check_replay(&log, bank, pcrs)?;
-    Ok(events(&log, bank))
+    Ok(events(&log, bank, pcrs))
 }
 
 fn check_replay(
@@ -48,7 +48,12 @@ fn check_replay(
     Ok(())
 }
 
-fn events(log: &EventLog<'_>, bank: Hash) -> Vec<MeasuredEvent> {
+/// The events that were extended into PCRs which are covered and quoted: their digests are proven.
+fn events(
+    log: &EventLog<'_>,
+    bank: Hash,
+    pcrs: &BTreeMap<u8, Vec<u8>>,
+) -> Vec<MeasuredEvent> {
     let extended = log
         .events
         .iter()
@@ -56,7 +61,7 @@ fn events(log: &EventLog<'_>, bank: Hash) -> Vec<MeasuredEvent> {
     let listed = extended.filter_map(|event| {
         let pcr = u8::try_from(event.pcr)
             .ok()
-            .filter(|pcr| COVERED.contains(pcr))?;
+            .filter(|pcr| COVERED.contains(pcr) && pcrs.contains_key(pcr))?;
         Some(MeasuredEvent {
             register: pcr,
             event_type: kind::name(event.kind),
