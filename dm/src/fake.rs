@@ -35,6 +35,12 @@ impl FakeMapper {
         self.0.activation.broken = true;
     }
 
+    /// How often the kernel was asked to prepare, map or unmap anything.
+    #[must_use]
+    pub const fn kernel_calls(&self) -> usize {
+        self.0.activation.calls
+    }
+
     /// Names of what is mapped.
     pub fn mapped(&self) -> impl Iterator<Item = &str> {
         self.0.activation.mapped.iter().map(String::as_str)
@@ -88,10 +94,12 @@ impl Disks for Files {
 struct NoKernel {
     mapped: BTreeSet<String>,
     broken: bool,
+    calls: usize,
 }
 
 impl NoKernel {
-    fn refuse_broken(&self, plan: &Plan<'_>) -> Result<(), MapError> {
+    fn call(&mut self, plan: &Plan<'_>) -> Result<(), MapError> {
+        self.calls += 1;
         if self.broken {
             return Err(MapError::DeviceMapper {
                 doing: "load the table of",
@@ -120,7 +128,7 @@ impl Activation for NoKernel {
         progress: &mut dyn FnMut(Progress),
         _: &mut Timings,
     ) -> Result<(), MapError> {
-        self.refuse_broken(plan)?;
+        self.call(plan)?;
         let total = plan.layout.data_sectors() * crate::geometry::SECTOR_BYTES;
         progress(Progress::Wipe { done: total, total });
         if filesystem.is_some() {
@@ -136,12 +144,13 @@ impl Activation for NoKernel {
         _: &VolumeKey,
         _: &mut Timings,
     ) -> Result<PathBuf, MapError> {
-        self.refuse_broken(plan)?;
+        self.call(plan)?;
         self.mapped.insert(plan.name.to_string());
         Ok(disk.path().to_owned())
     }
 
     fn deactivate(&mut self, name: &MappedName) -> Result<(), MapError> {
+        self.calls += 1;
         self.mapped.remove(name.as_str());
         Ok(())
     }

@@ -134,10 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn refuses_every_changed_byte_of_the_superblock() {
-        for offset in 0..SUPERBLOCK_BYTES {
+    fn refuses_every_changed_bit_of_the_superblock() {
+        for (offset, bit) in (0..SUPERBLOCK_BYTES).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
             let mut bent = expected(&layout());
-            bent[offset] ^= 1;
+            bent[offset] ^= 1 << bit;
             let refused = check(&bent, &layout()).unwrap_err();
             if offset < 8 {
                 assert_eq!(refused, SuperblockError::Absent);

@@ -169,6 +169,25 @@ pub(super) fn parse(which: CopyName, copy: &[u8; COPY_BYTES]) -> Result<Binary, 
     Ok(Binary { volume, sequence })
 }
 
+/// What is at a byte of a copy, for messages.
+pub(super) fn field_at(offset: usize) -> &'static str {
+    match offset {
+        0..6 => "magic",
+        6..8 => "version",
+        8..16 => "size",
+        16..24 => "sequence number",
+        24..72 => "label",
+        72..104 => "checksum algorithm",
+        104..168 => "salt",
+        168..208 => "UUID",
+        208..256 => "subsystem",
+        256..264 => "offset",
+        448..512 => "checksum",
+        264..BINARY_BYTES => "padding",
+        _ => "JSON area",
+    }
+}
+
 /// The id in a copy's UUID field if it is text of one, of a copy that need not be whole.
 pub(super) fn volume(copy: &[u8; COPY_BYTES]) -> Option<Uuid> {
     let text = copy.get(at::UUID)?.get(..36)?;

@@ -109,9 +109,7 @@ fn canonical(which: CopyName, copy: &[u8; COPY_BYTES]) -> Result<SealedHeader, C
     let binary = binary::parse(which, copy)?;
     let fields = json::parse(copy.get(binary::BINARY_BYTES..).unwrap_or_default())?;
     let header = SealedHeader { binary, fields };
-    let written = header
-        .copy(which)
-        .ok_or(CopyError::NotCanonical { offset: 0 })?;
+    let written = header.copy(which).ok_or_else(|| not_canonical(0))?;
     if written.as_slice() == copy.as_slice() {
         return Ok(header);
     }
@@ -119,9 +117,13 @@ fn canonical(which: CopyName, copy: &[u8; COPY_BYTES]) -> Result<SealedHeader, C
     let differs = |(_, (a, b)): &(usize, (&u8, &u8))| a != b;
     let mut differing = written.iter().zip(copy).enumerate().filter(differs);
     let first = differing.find(|(offset, _)| !binary::CHECKSUM.contains(offset));
-    Err(CopyError::NotCanonical {
-        offset: first.map_or(binary::CHECKSUM.start, |(offset, _)| offset),
-    })
+    let offset = first.map_or(binary::CHECKSUM.start, |(offset, _)| offset);
+    Err(not_canonical(offset))
+}
+
+fn not_canonical(offset: usize) -> CopyError {
+    let field = binary::field_at(offset);
+    CopyError::NotCanonical { offset, field }
 }
 
 fn recovered(header: SealedHeader, damaged: CopyName, torn: Torn) -> Parsed {

@@ -74,9 +74,34 @@ pub enum CopyError {
     /// The JSON area is not UTF-8 text ended by NUL.
     #[error("the JSON area is not UTF-8 text ended by NUL")]
     JsonArea,
-    /// The text is not JSON of the template's shape.
-    #[error("the JSON is not of the template's shape: {0}")]
-    JsonShape(String),
+    /// The text is not JSON, or nested more deeply than 128 levels.
+    #[error("the JSON area is not one JSON document: {0}")]
+    Json(String),
+    /// A member stands twice in one object, so that two readers may take different values.
+    #[error("a member of the JSON stands twice: {0}")]
+    Duplicate(String),
+    /// The JSON lacks a member.
+    #[error("the JSON lacks {field}")]
+    Missing {
+        /// Path of the member.
+        field: String,
+    },
+    /// The JSON has a member that the template does not know.
+    #[error("the JSON has the member {field}, which the template does not know")]
+    Unknown {
+        /// Path of the member, clipped and escaped.
+        field: String,
+    },
+    /// A member is of another type.
+    #[error("{field} is {found}, must be {wanted}")]
+    Type {
+        /// Path of the member.
+        field: String,
+        /// Type as read.
+        found: &'static str,
+        /// Type of the template.
+        wanted: &'static str,
+    },
     /// A keyslot exists.
     #[error("{count} keyslot(s) present, must be none")]
     Keyslot {
@@ -134,11 +159,21 @@ pub enum CopyError {
     /// Requirements are set (reencryption, offline-reencrypt, …).
     #[error("requirements are present, must be none")]
     Requirements,
-    /// A value of the template is not the pinned one.
+    /// A value is not the pinned one, or out of its range.
     #[error("{field} is not the template's value")]
     Value {
-        /// Path of the JSON field.
-        field: &'static str,
+        /// Path of the JSON member.
+        field: String,
+    },
+    /// The segment has integrity and the token's layout has none, or the other way round.
+    #[error(
+        "integrity of the segment ({segment}) is not what the token's layout says ({token}): integrity was taken away or added"
+    )]
+    IntegrityDiffers {
+        /// Whether the segment has integrity.
+        segment: bool,
+        /// Whether the token's layout has tags.
+        token: bool,
     },
     /// Format version of the token.
     #[error("token format version is {found}, must be 1")]
@@ -150,10 +185,12 @@ pub enum CopyError {
     #[error(transparent)]
     Layout(#[from] BadLayout),
     /// Everything parsed, but the bytes are not the ones the values are written as.
-    #[error("byte {offset} of the copy is not what its values are written as")]
+    #[error("byte {offset} of the copy ({field}) is not what its values are written as")]
     NotCanonical {
         /// First differing byte, within the copy.
         offset: usize,
+        /// What is at that byte.
+        field: &'static str,
     },
 }
 

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::CopyError;
+use super::{shape, suspects};
 use crate::geometry::{
-    BLOCK_BYTES, DATA_OFFSET_BYTES, INTERLEAVE_SECTORS, Integrity, Layout, TAG_BYTES,
+    BLOCK_BYTES, DATA_OFFSET_BYTES, INTERLEAVE_SECTORS, Integrity, Layout, MIN_DISK_BYTES,
+    TAG_BYTES,
 };
 
 /// Version of the token's format.
@@ -26,7 +28,8 @@ pub const DIGEST_BYTES: usize = 32;
 /// amount of iterations would add anything.
 pub const DIGEST_ITERATIONS: u32 = 1000;
 
-const CIPHER: &str = "aes-xts-plain64";
+/// The only cipher of a segment.
+pub(super) const CIPHER: &str = "aes-xts-plain64";
 const KEYSLOTS_BYTES: u64 = DATA_OFFSET_BYTES - 2 * super::binary::COPY_BYTES as u64;
 
 /// The values of the JSON part that vary.
@@ -133,8 +136,12 @@ struct Config {
 
 /// Writes the text. `None` only if serialisation itself fails, which these types give no cause for.
 pub(super) fn encode(fields: &Fields) -> Option<String> {
+    serde_json::to_string(&document(fields)).ok()
+}
+
+fn document(fields: &Fields) -> Document {
     let hmac = fields.layout.integrity() == Integrity::HmacSha256;
-    let document = Document {
+    Document {
         keyslots: Nothing {},
         tokens: Only {
             only: Token {
@@ -183,8 +190,21 @@ pub(super) fn encode(fields: &Fields) -> Option<String> {
             json_size: super::binary::JSON_BYTES.to_string(),
             keyslots_size: KEYSLOTS_BYTES.to_string(),
         },
+    }
+}
+
+/// A document of this kind of integrity: its pinned values are those of every header.
+fn template(integrity: Integrity) -> Option<Value> {
+    let sample = Fields {
+        epoch: 1,
+        generation: 1,
+        layout: Layout::for_disk(integrity, MIN_DISK_BYTES).ok()?,
+        salt: [0; DIGEST_BYTES],
+        digest: [0; DIGEST_BYTES],
+        nonce: [0; NONCE_BYTES],
+        sealed: Vec::new(),
     };
-    serde_json::to_string(&document).ok()
+    serde_json::to_value(document(&sample)).ok()
 }
 
 /// Reads the JSON area of a copy.
@@ -195,9 +215,18 @@ pub(super) fn parse(area: &[u8]) -> Result<Fields, CopyError> {
         .ok_or(CopyError::JsonArea)?;
     let text = area.get(..end).ok_or(CopyError::JsonArea)?;
     let text = std::str::from_utf8(text).map_err(|_| CopyError::JsonArea)?;
-    let shape = |error: serde_json::Error| CopyError::JsonShape(error.to_string());
-    super::suspects::name(&serde_json::from_str::<Value>(text).map_err(shape)?)?;
-    fields(serde_json::from_str(text).map_err(shape)?)
+    let document: Value =
+        serde_json::from_str(text).map_err(|error| CopyError::Json(error.to_string()))?;
+    suspects::name(&document)?;
+    let integrity = match document.pointer("/segments/0/integrity") {
+        Some(_) => Integrity::HmacSha256,
+        None => Integrity::None,
+    };
+    let template = template(integrity).ok_or(CopyError::JsonArea)?;
+    shape::compare(&template, &document)?;
+    // Members, types and ranges are right; only a member that stands twice was invisible so far.
+    let typed = serde_json::from_str(text);
+    fields(typed.map_err(|error| CopyError::Duplicate(shape::clipped(&error.to_string())))?)
 }
 
 fn fields(document: Document) -> Result<Fields, CopyError> {
@@ -211,42 +240,45 @@ fn fields(document: Document) -> Result<Fields, CopyError> {
         Some(_) => Integrity::HmacSha256,
         None => Integrity::None,
     };
-    let generation = decimal(&token.generation, "token generation")?;
-    if generation == 0 || token.epoch == 0 {
-        return Err(CopyError::Value {
-            field: "token epoch or generation",
-        });
+    let generation = decimal(&token.generation, "tokens.0.generation")?;
+    if generation == 0 {
+        return Err(value("tokens.0.generation"));
     }
-    let data_sectors = decimal(&token.layout.data_sectors, "token layout.data_sectors")?;
+    if token.epoch == 0 {
+        return Err(value("tokens.0.epoch"));
+    }
+    let data_sectors = decimal(&token.layout.data_sectors, "tokens.0.layout.data_sectors")?;
     let layout = Layout::from_parts(integrity, data_sectors, token.layout.journal_sections)?;
     let digest = document.digests.only;
-    let sealed = bytes(&token.volume_key, "token volume_key")?;
+    let sealed = bytes(&token.volume_key, "tokens.0.volume_key")?;
     if sealed.len() != integrity.volume_key_bytes() + TAG_OF_SEAL_BYTES {
-        return Err(CopyError::Value {
-            field: "token volume_key",
-        });
+        return Err(value("tokens.0.volume_key"));
     }
     Ok(Fields {
         epoch: token.epoch,
         generation,
         layout,
-        salt: array(&digest.salt, "digest salt")?,
-        digest: array(&digest.digest, "digest digest")?,
-        nonce: array(&token.nonce, "token nonce")?,
+        salt: array(&digest.salt, "digests.0.salt")?,
+        digest: array(&digest.digest, "digests.0.digest")?,
+        nonce: array(&token.nonce, "tokens.0.nonce")?,
         sealed,
     })
 }
 
+fn value(field: &str) -> CopyError {
+    CopyError::Value {
+        field: field.to_owned(),
+    }
+}
+
 fn decimal(text: &str, field: &'static str) -> Result<u64, CopyError> {
-    text.parse().map_err(|_| CopyError::Value { field })
+    text.parse().map_err(|_| value(field))
 }
 
 fn bytes(text: &str, field: &'static str) -> Result<Vec<u8>, CopyError> {
-    BASE64.decode(text).map_err(|_| CopyError::Value { field })
+    BASE64.decode(text).map_err(|_| value(field))
 }
 
 fn array<const N: usize>(text: &str, field: &'static str) -> Result<[u8; N], CopyError> {
-    bytes(text, field)?
-        .try_into()
-        .map_err(|_| CopyError::Value { field })
+    bytes(text, field)?.try_into().map_err(|_| value(field))
 }

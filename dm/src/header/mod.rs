@@ -12,6 +12,7 @@ mod copies;
 mod error;
 mod json;
 mod seal;
+mod shape;
 mod suspects;
 #[cfg(test)]
 mod tests;

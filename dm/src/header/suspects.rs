@@ -5,7 +5,8 @@
 use serde_json::Value;
 
 use super::error::CopyError;
-use super::json::DIGEST_ITERATIONS;
+use super::json::{CIPHER, DIGEST_ITERATIONS};
+use super::shape::{clipped, kind};
 
 /// Looks at a parsed document before it is read into types.
 pub(super) fn name(document: &Value) -> Result<(), CopyError> {
@@ -39,31 +40,60 @@ fn entries(document: &Value, section: &str) -> usize {
 }
 
 fn segment(document: &Value) -> Result<(), CopyError> {
-    let segment = document.pointer("/segments/0");
-    if segment.and_then(|segment| segment.get("flags")).is_some() {
+    let segment = match document.pointer("/segments/0") {
+        Some(Value::Object(segment)) => segment,
+        Some(other) => {
+            return Err(CopyError::Type {
+                field: "segments.0".to_owned(),
+                found: kind(other),
+                wanted: "an object",
+            });
+        }
+        None => return Ok(()),
+    };
+    if segment.contains_key("flags") {
         return Err(CopyError::SegmentFlags);
     }
-    let encryption = segment.and_then(|segment| segment.get("encryption"));
-    match encryption.and_then(Value::as_str) {
-        Some("aes-xts-plain64") => Ok(()),
-        Some(other) if other.contains("null") => Err(CopyError::NullCipher {
-            found: other.to_owned(),
-        }),
+    match segment.get("encryption") {
+        Some(Value::String(cipher)) if cipher == CIPHER => {}
+        Some(Value::String(other)) if other.contains("null") => {
+            return Err(CopyError::NullCipher {
+                found: clipped(other),
+            });
+        }
+        Some(Value::String(other)) => {
+            return Err(CopyError::Cipher {
+                found: clipped(other),
+            });
+        }
         // A linear segment has no cipher at all.
-        None => Err(CopyError::NullCipher {
-            found: String::new(),
-        }),
-        Some(other) => Err(CopyError::Cipher {
-            found: other.to_owned(),
-        }),
+        None => {
+            return Err(CopyError::NullCipher {
+                found: String::new(),
+            });
+        }
+        Some(_) => {}
+    }
+    let tags = document.pointer("/tokens/0/layout/tag_bytes");
+    match (segment.get("integrity"), tags.and_then(Value::as_u64)) {
+        (None, Some(1..)) => Err(integrity_differs(false)),
+        (Some(_), Some(0)) => Err(integrity_differs(true)),
+        _ => Ok(()),
+    }
+}
+
+const fn integrity_differs(segment: bool) -> CopyError {
+    CopyError::IntegrityDiffers {
+        segment,
+        token: !segment,
     }
 }
 
 fn token_and_digest(document: &Value) -> Result<(), CopyError> {
     let kind = document.pointer("/tokens/0/type").and_then(Value::as_str);
-    if kind != Some("dawnkey") {
+    if let Some(other) = kind.filter(|kind| *kind != "dawnkey") {
         return Err(CopyError::TokenType {
-            found: kind.unwrap_or_default().to_owned(),
+            found: clipped(other),
         });
     }
     let iterations = document.pointer("/digests/0/iterations");
