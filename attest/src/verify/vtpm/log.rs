@@ -49,11 +49,7 @@ fn check_replay(
 }
 
 /// The events that were extended into PCRs which are covered and quoted: their digests are proven.
-fn events(
-    log: &EventLog<'_>,
-    bank: Hash,
-    pcrs: &BTreeMap<u8, Vec<u8>>,
-) -> Vec<MeasuredEvent> {
+fn events(log: &EventLog<'_>, bank: Hash, pcrs: &BTreeMap<u8, Vec<u8>>) -> Vec<MeasuredEvent> {
     let extended = log
         .events
         .iter()
