@@ -6,7 +6,6 @@ use std::process::{Command, ExitCode};
 use dawnkey_qemu_tests::command;
 
 use crate::error::{XtaskError, io};
-use crate::progress::Progress;
 use crate::workspace::Workspace;
 
 /// The crate, and the name of its program.

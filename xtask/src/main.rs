@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 fn run(task: &Task, progress: &Progress) -> Result<ExitCode, XtaskError> {
     let workspace = Workspace::find()?;
     match task {
-        Task::Corpus { dir } => return corpus::run(&workspace, dir, progress),
+        Task::Corpus { dir } => return corpus::run(&workspace, dir),
         Task::Demo { dev } => demo::run(&workspace, *dev, progress),
         Task::Test(options) => test::run(&workspace, options, progress),
         Task::Tidy => progress.step("tidy", || tidy::run(&workspace)).map(|_| ()),

@@ -25,7 +25,12 @@ use x509_parser::{
     prelude::FromDer as _,
 };
 
-use super::{Crypto, certificate::verify_signature, leaf::parse_padded, names};
+use super::{
+    Crypto,
+    certificate::verify_signature,
+    leaf::{parse_first, parse_padded},
+    names,
+};
 
 pub use super::leaf::Leaf;
 
@@ -379,11 +384,7 @@ fn check_purpose(certificate: &X509Certificate<'_>, purpose: Purpose) -> Result<
 }
 
 fn parse<'a>(der: &'a [u8], what: &'static str) -> Result<X509Certificate<'a>, ChainError> {
-    let (rest, certificate) =
-        X509Certificate::from_der(der).map_err(|e| ChainError::Malformed {
-            what,
-            problem: e.to_string(),
-        })?;
+    let (rest, certificate) = parse_first(der, what)?;
     if rest.is_empty() {
         return Ok(certificate);
     }

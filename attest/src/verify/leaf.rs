@@ -12,7 +12,10 @@ use super::{
     gce::{self, GceInstance},
     names,
 };
-use crate::{der, tpm::public::Key};
+use crate::{
+    der::{self, Signed, tag},
+    tpm::public::Key,
+};
 
 /// What an end certificate says. Validated only where [`super::chain::validate`] gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,11 +78,7 @@ impl Leaf {
 /// Parses a certificate that may have 0x00 or 0xff filler behind it; gives the number of filler bytes too.
 pub(super) fn parse_padded(der: &[u8]) -> Result<(X509Certificate<'_>, usize), ChainError> {
     let what = "of the TPM";
-    let (rest, certificate) =
-        X509Certificate::from_der(der).map_err(|e| ChainError::Malformed {
-            what,
-            problem: e.to_string(),
-        })?;
+    let (rest, certificate) = parse_first(der, what)?;
     let filler = rest.iter().all(|byte| *byte == 0) || rest.iter().all(|byte| *byte == 0xff);
     if filler {
         return Ok((certificate, rest.len()));
@@ -88,6 +87,35 @@ pub(super) fn parse_padded(der: &[u8]) -> Result<(X509Certificate<'_>, usize), C
         what,
         problem: format!("{} bytes follow that are no filler", rest.len()),
     })
+}
+
+/// Parses the certificate at the begin of `der`; gives what follows too.
+///
+/// The parser reads headers more kindly than DER allows. What is outside of the signed part has one form only: outer
+/// headers by DER, and the outer algorithm byte for byte as the inner one (RFC 5280, 4.1.1.2).
+pub(super) fn parse_first<'a>(
+    der: &'a [u8],
+    what: &'static str,
+) -> Result<(&'a [u8], X509Certificate<'a>), ChainError> {
+    let malformed = |problem: String| ChainError::Malformed { what, problem };
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
+    let own = der.get(..der.len() - rest.len()).unwrap_or_default();
+    let signed = Signed::parse(own);
+    let signed = signed.ok_or_else(|| malformed("its outer structure is not DER".to_owned()))?;
+    if inner_algorithm(&signed) != Some(signed.algorithm) {
+        let problem = "the signature algorithms inside and outside differ";
+        return Err(malformed(problem.to_owned()));
+    }
+    Ok((rest, certificate))
+}
+
+/// The AlgorithmIdentifier in the signed part, behind version and serial number.
+fn inner_algorithm<'a>(signed: &Signed<'a>) -> Option<&'a [u8]> {
+    let mut fields = der::Reader::new(signed.tbs.content);
+    fields.optional(tag::CONTEXT_0);
+    fields.expect(tag::INTEGER)?;
+    Some(fields.expect(tag::SEQUENCE)?.whole)
 }
 
 /// RFC 3339; times before 1970 show as 1970.
