@@ -15,8 +15,8 @@ const PROGRAM: &str = "dawnkey-corpus";
 ///
 /// # Errors
 /// [`XtaskError`] when it cannot be built or ends in another way.
-pub fn run(workspace: &Workspace, dir: &Path, progress: &Progress) -> Result<ExitCode, XtaskError> {
-    let program = progress.step("build the corpus runner", || build(workspace))?;
+pub fn run(workspace: &Workspace, dir: &Path) -> Result<ExitCode, XtaskError> {
+    let program = build(workspace)?;
     let status = Command::new(&program).arg(dir).status();
     let status = status.map_err(io(format!("run {}", program.display())))?;
     match status.code() {
