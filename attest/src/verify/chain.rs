@@ -22,7 +22,6 @@ use x509_parser::{
     certificate::X509Certificate,
     extensions::{ParsedExtension, X509Extension},
     oid_registry::{self as oid, Oid, asn1_rs::oid as make_oid},
-    prelude::FromDer as _,
 };
 
 use super::{
