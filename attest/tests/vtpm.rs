@@ -184,7 +184,7 @@ fn names_a_missing_or_oversized_event_log() {
     config.event_log = "/nonexistent/log".into();
     let error = Vtpm::open(config).unwrap().collect(&EXCHANGE).unwrap_err();
     assert!(matches!(error, CollectError::EventLog { .. }));
-    machine.write_log(&vec![0; (1 << 20) + 1]);
+    machine.write_log(&vec![0; (2 << 20) + 1]);
     let error = machine.open().collect(&EXCHANGE).unwrap_err();
     assert!(matches!(error, CollectError::EventLogTooLarge { .. }));
 }
