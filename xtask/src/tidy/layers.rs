@@ -31,6 +31,7 @@ const LAYERS: &[Layer] = &[
     layer("dawnkey-proto", &["dawnkey-secret"], &[]),
     layer("dawnkey-attest", &["dawnkey-secret"], &[]),
     layer("dawnkey-dm", &["dawnkey-secret"], &[]),
+    layer("dawnkey-endorse", &["dawnkey-attest"], &["verify"]),
     layer(
         "dawnkey-agent",
         &[
@@ -43,7 +44,12 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "dawnkey-keyservice",
-        &["dawnkey-secret", "dawnkey-proto", "dawnkey-attest"],
+        &[
+            "dawnkey-secret",
+            "dawnkey-proto",
+            "dawnkey-attest",
+            "dawnkey-endorse",
+        ],
         &["verify"],
     ),
     layer(
@@ -53,6 +59,7 @@ const LAYERS: &[Layer] = &[
             "dawnkey-proto",
             "dawnkey-attest",
             "dawnkey-dm",
+            "dawnkey-endorse",
             "dawnkey-keyservice",
         ],
         &["verify", "measure"],
@@ -63,7 +70,7 @@ const LAYERS: &[Layer] = &[
     layer(
         "dawnkey-test-devices",
         &["dawnkey-attest"],
-        &["fake", "verify"],
+        &["collect", "fake", "verify"],
     ),
     layer("xtask", &["dawnkey-qemu-tests"], &[]),
 ];
