@@ -167,7 +167,7 @@ proptest! {
         let _ = Quote::parse(&bytes);
         let _ = Signature::parse(&bytes);
         let _ = Public::parse(&bytes);
-        let _ = measure::uki(&bytes);
+        let _ = measure::uki(&bytes, None);
     }
 
     #[test]

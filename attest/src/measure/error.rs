@@ -1,5 +1,7 @@
 //! Why an image cannot be measured.
 
+use super::signature_list::SignatureListError;
+
 /// Why an image cannot be measured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MeasureError {
@@ -39,5 +41,22 @@ pub enum MeasureError {
     DoubleSection {
         /// Its name.
         section: String,
+    },
+    /// A key variable is not in the form of UEFI's signature lists.
+    #[error("the variable {variable} holds no EFI signature lists: {source}")]
+    SignatureList {
+        /// Which variable.
+        variable: &'static str,
+        /// What is wrong.
+        source: SignatureListError,
+    },
+    /// Secure Boot is on, but nobody could have turned it on.
+    #[error("Secure Boot is on without a platform key (PK)")]
+    NoPlatformKey,
+    /// Firmware would not run the image.
+    #[error("nothing in db lets the image run: {problem}")]
+    NotAuthenticated {
+        /// Who signed it, or that nobody did.
+        problem: String,
     },
 }

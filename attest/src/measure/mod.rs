@@ -1,14 +1,23 @@
-//! Predicts from an image file alone the PCR values that booting it will produce.
+//! Predicts from files alone what booting them will be measured as: PCRs of a unified kernel image ([`uki()`]), and
+//! the registers of a TD ([`tdx`]). The launch digest of an SNP guest is in [`crate::snp::launch`].
 //!
 //! What is predicted assumes what a measured image promises: UEFI firmware that measures as the TCG's PC Client
 //! profile says, boots the image as its first boot option, passes no load options, and finds no add-on, credential
 //! or extension file next to the image. Where one of these does not hold, PCR 4, 12 or 13 differ, and policy sees it.
 
+mod authenticode;
 mod cmdline;
 mod cpio;
 mod error;
+pub mod guid;
 mod pe;
+mod prediction;
+#[cfg(test)]
+mod recorded;
+mod secure_boot;
+pub mod signature_list;
 mod stub;
+pub mod tdx;
 mod uki;
 
 use std::collections::BTreeMap;
@@ -16,9 +25,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use error::MeasureError;
+pub use secure_boot::{SecureBoot, SecureBootMode};
 pub use uki::uki;
-
-use crate::tpm::hash::Hash;
 
 /// An event that booting will log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,37 +52,4 @@ pub struct UkiMeasurements {
     pub events: Vec<PredictedEvent>,
     /// Why a PCR is absent.
     pub notes: Vec<String>,
-}
-
-/// Events being collected, with the PCR values they give.
-#[derive(Debug, Default)]
-struct Prediction {
-    pcrs: BTreeMap<u8, Vec<u8>>,
-    events: Vec<PredictedEvent>,
-}
-
-impl Prediction {
-    /// A PCR that stays at its start value unless something is added.
-    fn start(&mut self, pcr: u8) {
-        self.pcrs.entry(pcr).or_insert_with(|| vec![0; 32]);
-    }
-
-    /// Adds an event that measures the given bytes.
-    fn measure(&mut self, pcr: u8, kind: u32, content: &[u8], description: &str) {
-        self.extend(pcr, kind, Hash::Sha256.digest(&[content]), description);
-    }
-
-    /// Adds an event with a digest.
-    fn extend(&mut self, pcr: u8, kind: u32, digest: Vec<u8>, description: &str) {
-        self.start(pcr);
-        if let Some(value) = self.pcrs.get_mut(&pcr) {
-            *value = Hash::Sha256.digest(&[value, &digest]);
-        }
-        self.events.push(PredictedEvent {
-            pcr,
-            event_type: crate::eventlog::kind::name(kind),
-            digest: hex::encode(digest),
-            description: description.to_owned(),
-        });
-    }
 }

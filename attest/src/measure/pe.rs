@@ -9,7 +9,7 @@ use object::{
 };
 
 use super::MeasureError;
-use crate::tpm::hash::Hash;
+use crate::{reader::Reader, tpm::hash::Hash};
 
 /// A PE32+ file.
 pub(super) struct Pe<'a> {
@@ -26,6 +26,8 @@ pub(super) struct Section<'a> {
     pub memory: std::borrow::Cow<'a, [u8]>,
 }
 
+/// `WIN_CERT_TYPE_PKCS_SIGNED_DATA`
+const PKCS_SIGNED_DATA: u16 = 2;
 /// Largest section in memory, a bound on zero filling.
 const MAX_SECTION: usize = 1 << 30;
 
@@ -89,16 +91,13 @@ impl<'a> Pe<'a> {
         })
     }
 
-    /// SHA-256 of the image as firmware measures it: everything but the checksum, the certificate table and its
+    /// Digest of the image as firmware measures it: everything but the checksum, the certificate table and its
     /// directory entry, sections in file order, then what follows the last section.
-    pub(super) fn authenticode(&self) -> Result<Vec<u8>, MeasureError> {
-        let optional = self.optional_header_offset()?;
-        let checksum = optional + 64;
-        let directory = optional
-            + size_of::<object::pe::ImageOptionalHeader64>()
-            + IMAGE_DIRECTORY_ENTRY_SECURITY * size_of::<object::pe::ImageDataDirectory>();
+    pub(super) fn authenticode(&self, hash: Hash) -> Result<Vec<u8>, MeasureError> {
+        let checksum = self.optional_header_offset()? + 64;
+        let directory = self.security_directory()?;
         let headers = usize_of(self.file.nt_headers().optional_header().size_of_headers());
-        let has_entry = self.file.data_directories().len() > IMAGE_DIRECTORY_ENTRY_SECURITY;
+        let has_entry = self.has_security_directory();
         let certificates = if has_entry {
             self.certificate_table_size(directory)?
         } else {
@@ -135,7 +134,52 @@ impl<'a> Pe<'a> {
         if end > hashed {
             parts.push(self.range(hashed, end)?);
         }
-        Ok(Hash::Sha256.digest(&parts))
+        Ok(hash.digest(&parts))
+    }
+
+    /// The PKCS#7 signatures in the certificate table, in its order; none where the image is not signed.
+    ///
+    /// Source: Microsoft, PE Format, "The Attribute Certificate Table"; entries begin at multiples of eight.
+    pub(super) fn signatures(&self) -> Result<Vec<&'a [u8]>, MeasureError> {
+        let mut found = Vec::new();
+        if !self.has_security_directory() {
+            return Ok(found);
+        }
+        let entry = self.security_directory()?;
+        let start = self.range(entry, entry + 4)?.try_into();
+        let start = start.map(u32::from_le_bytes).map(usize_of);
+        let start = start.map_err(|_| self.malformed("it ends in the data directories"))?;
+        let size = self.certificate_table_size(entry)?;
+        let table = self.range(start, start.saturating_add(size))?;
+        let mut reader = Reader::new(table);
+        while !reader.is_empty() {
+            let cut = |_| self.malformed("an entry of its certificate table is cut");
+            let length = usize_of(reader.u32_le("dwLength").map_err(cut)?);
+            reader.u16_le("wRevision").map_err(cut)?;
+            let kind = reader.u16_le("wCertificateType").map_err(cut)?;
+            let content = length.checked_sub(8);
+            let content =
+                content.ok_or_else(|| self.malformed("a signature is shorter than its header"))?;
+            let content = reader.take("bCertificate", content).map_err(cut)?;
+            if kind == PKCS_SIGNED_DATA {
+                found.push(content);
+            }
+            let padding = reader.at().next_multiple_of(8) - reader.at();
+            let padding = padding.min(reader.rest().len());
+            reader.take("padding", padding).map_err(cut)?;
+        }
+        Ok(found)
+    }
+
+    fn has_security_directory(&self) -> bool {
+        self.file.data_directories().len() > IMAGE_DIRECTORY_ENTRY_SECURITY
+    }
+
+    /// Offset of the certificate table's entry in the data directories.
+    fn security_directory(&self) -> Result<usize, MeasureError> {
+        Ok(self.optional_header_offset()?
+            + size_of::<object::pe::ImageOptionalHeader64>()
+            + IMAGE_DIRECTORY_ENTRY_SECURITY * size_of::<object::pe::ImageDataDirectory>())
     }
 
     fn optional_header_offset(&self) -> Result<usize, MeasureError> {

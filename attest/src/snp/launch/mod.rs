@@ -15,13 +15,17 @@ mod vmsa;
 use sha2::{Digest, Sha384};
 
 pub use hashes::KernelHashes;
+pub(crate) use ovmf::table as guid_table;
 pub use ovmf::{FirmwareError, Ovmf, SectionKind};
 pub use vmsa::{GuestFeatures, VcpuType, Vmm};
 
 /// Size of a page, bytes.
 const PAGE: usize = 4096;
-/// Where the firmware says save areas are: the top of the 48-bit address space.
+/// Where save areas are measured: the last page of the 48-bit address space of Milan, whatever the processor, with
+/// QEMU and EC2.
 const VMSA_GPA: u64 = 0xffff_ffff_f000;
+/// The same for 52 bits: GCE takes the processor's own width.
+const VMSA_GPA_52: u64 = 0x000f_ffff_ffff_f000;
 /// Most virtual CPUs computed for: KVM's own limit is 4096.
 pub const MAX_VCPUS: u32 = 4096;
 
@@ -56,6 +60,9 @@ pub enum LaunchError {
         "a kernel is given but the firmware has no SNP_KERNEL_HASHES section: use the AmdSev build of OVMF"
     )]
     NoKernelHashes,
+    /// GCE takes the processor's address width, which is known for two of them.
+    #[error("for GCE the processor must be known: EPYC-Milan or EPYC-Genoa")]
+    GceProcessor,
     /// Several virtual CPUs, but the firmware names no start for the others.
     #[error("several virtual CPUs are given but the firmware has no SEV-ES reset block")]
     NoResetVector,
@@ -71,6 +78,11 @@ pub fn launch_digest(launch: &Launch<'_>) -> Result<[u8; 48], LaunchError> {
             found: launch.vcpus,
         });
     }
+    let save_area = match (launch.vmm, launch.vcpu_type) {
+        (Vmm::Gce, VcpuType::Genoa) => VMSA_GPA_52,
+        (Vmm::Gce, VcpuType::Milan) | (Vmm::Qemu | Vmm::Ec2, _) => VMSA_GPA,
+        (Vmm::Gce, _) => return Err(LaunchError::GceProcessor),
+    };
     let mut digest = LaunchDigest::new();
     digest.normal(launch.ovmf.gpa(), launch.ovmf.bytes());
     sections(&mut digest, launch)?;
@@ -79,7 +91,7 @@ pub fn launch_digest(launch: &Launch<'_>) -> Result<[u8; 48], LaunchError> {
         return Err(LaunchError::NoResetVector);
     }
     let bsp = vmsa::page(vmsa::BSP_EIP, launch.vcpu_type, launch.vmm, launch.features);
-    digest.page(PageType::Vmsa, VMSA_GPA, Some(&bsp));
+    digest.page(PageType::Vmsa, save_area, Some(&bsp));
     let ap = vmsa::page(
         reset.unwrap_or_default(),
         launch.vcpu_type,
@@ -87,7 +99,7 @@ pub fn launch_digest(launch: &Launch<'_>) -> Result<[u8; 48], LaunchError> {
         launch.features,
     );
     for _ in 1..launch.vcpus {
-        digest.page(PageType::Vmsa, VMSA_GPA, Some(&ap));
+        digest.page(PageType::Vmsa, save_area, Some(&ap));
     }
     Ok(digest.value)
 }
@@ -99,6 +111,10 @@ fn sections(digest: &mut LaunchDigest, launch: &Launch<'_>) -> Result<(), Launch
     for section in launch.ovmf.sections() {
         let gpa = u64::from(section.gpa);
         match section.kind {
+            // GCE leaves it to the guest to clear this memory.
+            SectionKind::SecMemory if launch.vmm == Vmm::Gce => {
+                digest.empty(PageType::Unmeasured, gpa, section.size);
+            }
             SectionKind::SecMemory | SectionKind::SvsmCaa => digest.zeros(gpa, section.size),
             SectionKind::Secrets => digest.page(PageType::Secrets, gpa, None),
             SectionKind::Cpuid if launch.vmm == Vmm::Ec2 => last.push(gpa),
@@ -133,6 +149,7 @@ enum PageType {
     Normal = 1,
     Vmsa = 2,
     Zero = 3,
+    Unmeasured = 4,
     Secrets = 5,
     Cpuid = 6,
 }
@@ -167,8 +184,13 @@ impl LaunchDigest {
     }
 
     fn zeros(&mut self, gpa: u64, size: u32) {
+        self.empty(PageType::Zero, gpa, size);
+    }
+
+    /// Pages without measured content.
+    fn empty(&mut self, kind: PageType, gpa: u64, size: u32) {
         for at in (0..u64::from(size)).step_by(PAGE) {
-            self.page(PageType::Zero, gpa + at, None);
+            self.page(kind, gpa + at, None);
         }
     }
 }
@@ -309,6 +331,14 @@ mod tests {
         assert_eq!(
             digest(OVMF_X64, 1, Vmm::Qemu, 1, Some("")),
             Err(LaunchError::NoKernelHashes)
+        );
+    }
+
+    #[test]
+    fn refuses_a_gce_processor_whose_address_width_is_not_known() {
+        assert_eq!(
+            digest(AMD_SEV, 1, Vmm::Gce, 1, None),
+            Err(LaunchError::GceProcessor)
         );
     }
 

@@ -156,10 +156,11 @@ impl<'a> Ovmf<'a> {
     }
 }
 
-type Entry<'a> = ([u8; 16], &'a [u8]);
+/// GUID and data of an entry.
+pub(crate) type Entry<'a> = ([u8; 16], &'a [u8]);
 
 /// Entries of the table, last first. Each ends with its length and GUID; the footer's length covers them all.
-fn table(bytes: &[u8]) -> Result<Vec<Entry<'_>>, FirmwareError> {
+pub(crate) fn table(bytes: &[u8]) -> Result<Vec<Entry<'_>>, FirmwareError> {
     let before_reset = bytes
         .len()
         .checked_sub(32)

@@ -1,6 +1,6 @@
 //! The save area a virtual CPU starts from, as KVM fills it for each monitor.
 //!
-//! Offsets: AMD64 Architecture Programmer's Manual volume 2, table B-4 "VMSA layout".
+//! Registers of GCE: google/gce-tcb-verifier, `sev/ld_from_ovmf.go`. Offsets: AMD64 Architecture Programmer's Manual volume 2, table B-4 "VMSA layout".
 
 use super::PAGE;
 
@@ -18,6 +18,8 @@ pub enum Vmm {
     Qemu,
     /// Amazon EC2.
     Ec2,
+    /// Google Compute Engine.
+    Gce,
 }
 
 /// Type of the virtual CPUs: QEMU writes its CPUID signature into RDX.
@@ -67,6 +69,18 @@ impl VcpuType {
         }
     }
 
+    /// The type by EAX of CPUID leaf 1; `None` where bits are set that no processor of the family sets.
+    #[must_use]
+    pub fn from_signature(eax: u32) -> Option<Self> {
+        let bits = |at: u32, mask: u32| u8::try_from((eax >> at) & mask).unwrap_or(0);
+        let parsed = Self::Signature {
+            family: bits(8, 0xf).checked_add(bits(20, 0xff))?,
+            model: bits(16, 0xf) << 4 | bits(4, 0xf),
+            stepping: bits(0, 0xf),
+        };
+        Some(parsed).filter(|parsed| parsed.signature() == eax)
+    }
+
     /// CPUID leaf 1, EAX.
     #[must_use]
     pub fn signature(self) -> u32 {
@@ -100,7 +114,7 @@ impl VcpuType {
 pub(super) fn page(eip: u32, vcpu: VcpuType, vmm: Vmm, features: GuestFeatures) -> Vec<u8> {
     let mut page = Page(vec![0; PAGE]);
     let (cs, ss, tr) = match vmm {
-        Vmm::Qemu => (0x9b, 0x93, 0x8b),
+        Vmm::Qemu | Vmm::Gce => (0x9b, 0x93, 0x8b),
         Vmm::Ec2 if eip == BSP_EIP => (0x9a, 0x92, 0x83),
         Vmm::Ec2 => (0x9b, 0x92, 0x83),
     };
@@ -126,11 +140,16 @@ pub(super) fn page(eip: u32, vcpu: VcpuType, vmm: Vmm, features: GuestFeatures) 
     page.put(0x168, 0xffff_0ff0); // DR6
     page.put(0x170, 0x2); // RFLAGS
     page.put(0x178, u64::from(eip & 0xffff)); // RIP
-    page.put(0x268, 0x0007_0406_0007_0406); // PAT
+    let (pat, rdx) = match vmm {
+        Vmm::Qemu => (0x0007_0406_0007_0406, u64::from(vcpu.signature())),
+        Vmm::Ec2 => (0x0007_0406_0007_0406, 0),
+        Vmm::Gce => (0x0007_0106, 0x600),
+    };
+    page.put(0x268, pat);
+    page.put(0x310, rdx);
     page.put(0x3b0, features.0);
     page.put(0x3e8, 0x1); // XCR0
     if vmm == Vmm::Qemu {
-        page.put(0x310, u64::from(vcpu.signature())); // RDX
         page.put(0x408, 0x1f80); // MXCSR
         page.write(0x410, &0x37fu16.to_le_bytes()); // x87 control word
     }
