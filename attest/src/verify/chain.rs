@@ -48,7 +48,7 @@ const SUBJECT_DIRECTORY_ATTRIBUTES: Oid<'static> = make_oid!(2.5.29.9);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
     /// There is no certificate.
-    #[error("the TPM has no such certificate")]
+    #[error("the TPM has no endorsement key certificate")]
     Missing,
     /// Not an X.509 certificate.
     #[error("certificate {what} is malformed: {problem}")]
