@@ -1,28 +1,42 @@
-//! Writing a header: secondary copy, flush, primary copy, flush.
+//! Writing a header: the copy that is not needed, flush, the other copy, flush.
 
 use std::io;
 
 use crate::disk::Disk;
-use crate::header::{CopyName, HEADER_COPY_BYTES, SealedHeader};
+use crate::header::{Condition, CopyName, HEADER_COPY_BYTES, SealedHeader};
 
-/// Writes both copies. On success the disk has confirmed that they are durable.
+/// Writes both copies over a header that was found in `condition` (a blank disk counts as clean). On success the disk
+/// has confirmed that they are durable.
 ///
-/// At every moment one whole copy is on the disk, if one was there before.
-pub fn write(disk: &mut dyn Disk, header: &SealedHeader) -> io::Result<()> {
+/// At every moment one whole copy is on the disk, if one was there before; and it is the newest one, since the damaged
+/// or older copy is overwritten first. Of two equal copies the secondary is.
+pub fn write(disk: &mut dyn Disk, header: &SealedHeader, condition: Condition) -> io::Result<()> {
     let region = header.encode();
     let (primary, secondary) = region.split_at(HEADER_COPY_BYTES);
-    disk.write_at(CopyName::Secondary.offset(), secondary)?;
-    disk.flush()?;
-    disk.write_at(CopyName::Primary.offset(), primary)?;
-    disk.flush()
+    let primary = (CopyName::Primary, primary);
+    let secondary = (CopyName::Secondary, secondary);
+    let order = match condition {
+        Condition::Clean => [secondary, primary],
+        Condition::Recovered { damaged: first, .. } | Condition::Interrupted { older: first } => {
+            match first {
+                CopyName::Primary => [primary, secondary],
+                CopyName::Secondary => [secondary, primary],
+            }
+        }
+    };
+    for (which, copy) in order {
+        disk.write_at(which.offset(), copy)?;
+        disk.flush()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::geometry::{Integrity, Layout};
-    use crate::header::{REGION_BYTES, parse};
+    use crate::header::{REGION_BYTES, Torn, parse};
     use crate::testing::{MemoryDisk, Operation};
     use dawnkey_secret::Dek;
     use uuid::Uuid;
@@ -38,107 +52,61 @@ mod tests {
         (old, new)
     }
 
-    /// Everything the disk may hold after a power cut at any moment: a prefix of the flushed writes, then any subset
-    /// of the sectors written since the last flush.
-    fn torn_states(before: &[u8], log: &[Operation], mut check: impl FnMut(&[u8])) {
-        let mut flushed = before.to_vec();
-        for operation in log {
-            let Operation::Write(offset, bytes) = operation else {
-                continue;
-            };
-            let at = usize::try_from(*offset).unwrap();
-            let sectors = bytes.len() / 512;
-            // Every prefix, every suffix, every single sector, and every other sector.
-            let keep: Vec<Box<dyn Fn(usize) -> bool>> = (0..=sectors)
-                .flat_map(|n| {
-                    let all: [Box<dyn Fn(usize) -> bool>; 3] = [
-                        Box::new(move |s| s < n),
-                        Box::new(move |s| s >= n),
-                        Box::new(move |s| s == n),
-                    ];
-                    all
+    /// Every condition, and the copy that must be overwritten first.
+    fn conditions() -> [(Condition, CopyName); 5] {
+        use CopyName::{Primary, Secondary};
+        let torn = Torn::Checksum;
+        let recovered = |damaged| Condition::Recovered { damaged, torn };
+        [
+            (Condition::Clean, Secondary),
+            (recovered(Primary), Primary),
+            (recovered(Secondary), Secondary),
+            (Condition::Interrupted { older: Primary }, Primary),
+            (Condition::Interrupted { older: Secondary }, Secondary),
+        ]
+    }
+
+    #[test]
+    fn overwrites_the_copy_that_is_not_needed_first_and_flushes_after_each() {
+        let (old, _) = two_states();
+        for (condition, first) in conditions() {
+            let mut disk = MemoryDisk::zeros(64 << 20);
+            write(&mut disk, &old, condition).unwrap();
+            let order: Vec<String> = disk
+                .log
+                .iter()
+                .map(|operation| match operation {
+                    Operation::Write(offset, bytes) => format!("write {offset}+{}", bytes.len()),
+                    Operation::Flush => "flush".into(),
                 })
-                .chain([Box::new(|s: usize| s.is_multiple_of(2)) as Box<dyn Fn(usize) -> bool>])
                 .collect();
-            for kept in keep {
-                let mut torn = flushed.clone();
-                for sector in (0..sectors).filter(|s| kept(*s)) {
-                    let range = sector * 512..(sector + 1) * 512;
-                    torn[at..][range.clone()].copy_from_slice(&bytes[range]);
-                }
-                check(&torn);
-            }
-            flushed[at..at + bytes.len()].copy_from_slice(bytes);
+            let (a, b) = ("write 0+16384", "write 16384+16384");
+            let wanted = match first {
+                CopyName::Primary => [a, "flush", b, "flush"],
+                CopyName::Secondary => [b, "flush", a, "flush"],
+            };
+            assert_eq!(order, wanted, "{condition:?}");
         }
-        check(&flushed);
-    }
-
-    #[test]
-    fn every_torn_update_opens_the_old_or_the_new_state() {
-        let (old, new) = two_states();
-        let mut disk = MemoryDisk::zeros(64 << 20);
-        write(&mut disk, &old).unwrap();
-        let before = disk.bytes()[..REGION_BYTES].to_vec();
-        disk.log.clear();
-        write(&mut disk, &new).unwrap();
-        let (mut states, mut olds, mut news) = (0, 0, 0);
-        torn_states(&before, &disk.log, |torn| {
-            let found = parse(torn).unwrap().header;
-            assert!(found.open(&dek()).is_ok());
-            match found.seen().generation {
-                1 => olds += 1,
-                2 => news += 1,
-                other => panic!("generation {other}"),
-            }
-            states += 1;
-        });
-        assert!(
-            states > 150 && olds > 10 && news > 10,
-            "{states} {olds} {news}"
-        );
-    }
-
-    #[test]
-    fn every_torn_first_write_is_refused_or_is_the_new_state() {
-        let (old, _) = two_states();
-        let mut disk = MemoryDisk::zeros(64 << 20);
-        write(&mut disk, &old).unwrap();
-        torn_states(&vec![0; REGION_BYTES], &disk.log, |torn| {
-            if let Ok(parsed) = parse(torn) {
-                assert_eq!(parsed.header, old);
-            }
-        });
-    }
-
-    #[test]
-    fn writes_secondary_then_primary_and_flushes_after_each() {
-        let (old, _) = two_states();
-        let mut disk = MemoryDisk::zeros(64 << 20);
-        write(&mut disk, &old).unwrap();
-        let order: Vec<String> = disk
-            .log
-            .iter()
-            .map(|operation| match operation {
-                Operation::Write(offset, bytes) => format!("write {offset}+{}", bytes.len()),
-                Operation::Flush => "flush".into(),
-            })
-            .collect();
-        assert_eq!(
-            order,
-            ["write 16384+16384", "flush", "write 0+16384", "flush"]
-        );
     }
 
     #[test]
     fn any_failed_write_or_flush_is_an_error_and_leaves_a_state_that_opens() {
         let (old, new) = two_states();
-        for failing in 0..4 {
-            let mut disk = MemoryDisk::zeros(64 << 20);
-            write(&mut disk, &old).unwrap();
-            disk.fail_after = Some(failing);
-            assert!(write(&mut disk, &new).is_err(), "operation {failing}");
-            let found = parse(&disk.bytes()[..REGION_BYTES]).unwrap().header;
-            assert!(found == old || found == new);
+        for (condition, first) in conditions() {
+            for failing in 0..4 {
+                let mut disk = MemoryDisk::zeros(64 << 20);
+                write(&mut disk, &old, Condition::Clean).unwrap();
+                if condition != Condition::Clean {
+                    disk.load(first.offset(), &[0; HEADER_COPY_BYTES]);
+                }
+                disk.fail_after = Some(failing);
+                assert!(
+                    write(&mut disk, &new, condition).is_err(),
+                    "operation {failing}"
+                );
+                let found = parse(&disk.bytes()[..REGION_BYTES]).unwrap().header;
+                assert!(found == old || found == new);
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use devicemapper::{DM, DevId, DmError, DmFlags, DmName, DmOptions, DmUuid};
 
 use crate::error::MapError;
 use crate::tables::{DeviceNumber, Table};
+use crate::taken::Loaded;
 
 /// The kernel's `ENXIO`: no device of this name.
 const NO_SUCH_DEVICE: i32 = libc::ENXIO;
@@ -30,6 +31,9 @@ impl Audience {
         }
     }
 }
+
+/// Judges what the kernel made of a table before it is started.
+pub(crate) type Inspect<'a> = dyn Fn(&Loaded) -> Result<(), MapError> + 'a;
 
 /// An open `/dev/mapper/control`.
 pub(crate) struct Devices(DM);
@@ -56,14 +60,15 @@ impl Devices {
         }
     }
 
-    /// Creates a device, loads its table with the kernel wiping its copy of the buffer, and starts it. On failure it
-    /// is removed again.
+    /// Creates a device, loads its table with the kernel wiping its copy of the buffer, lets `inspect` judge what the
+    /// kernel made of it, and starts it. On failure it is removed again.
     pub(crate) fn create(
         &self,
         name: &str,
         uuid: &str,
         table: &Table,
         audience: Audience,
+        inspect: Option<&Inspect<'_>>,
     ) -> Result<DeviceNumber, MapError> {
         let id = dm_name(name)?;
         let uuid = DmUuid::new(uuid).map_err(|error| failed("name", name, &error))?;
@@ -77,7 +82,11 @@ impl Devices {
             .0
             .table_load(&device, std::slice::from_ref(table), secure)
             .map_err(|error| self.explain(name, table, &error))
-            .and_then(|_| {
+            .and_then(|_| match inspect {
+                Some(inspect) => inspect(&self.loaded(name)?),
+                None => Ok(()),
+            })
+            .and_then(|()| {
                 self.0
                     .device_suspend(&device, audience.options())
                     .map_err(|error| failed("start", name, &error))
@@ -90,6 +99,24 @@ impl Devices {
         Ok(DeviceNumber {
             major: info.device().major,
             minor: info.device().minor,
+        })
+    }
+
+    /// What the kernel says of a table that is loaded and not started.
+    fn loaded(&self, name: &str) -> Result<Loaded, MapError> {
+        let id = dm_name(name)?;
+        let words = |flags: DmFlags| {
+            let options = DmOptions::default().set_flags(DmFlags::DM_QUERY_INACTIVE_TABLE | flags);
+            let (_, targets) = self
+                .0
+                .table_status(&DevId::Name(id), options)
+                .map_err(|error| failed("ask for the loaded table of", name, &error))?;
+            let words = targets.into_iter().map(|(.., words)| words);
+            Ok::<_, MapError>(words.collect::<Vec<_>>().join("; "))
+        };
+        Ok(Loaded {
+            table: words(DmFlags::DM_STATUS_TABLE)?,
+            status: words(DmFlags::empty())?,
         })
     }
 

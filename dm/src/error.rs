@@ -12,6 +12,7 @@ use crate::header::{HeaderError, SealError};
 use crate::keyring::KeyringError;
 use crate::superblock::SuperblockError;
 use crate::tables::MappedName;
+use crate::taken::TakenError;
 
 /// Why a volume was not found, opened, formatted or closed.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +152,14 @@ pub enum MapError {
         device: PathBuf,
         /// What differs.
         source: SuperblockError,
+    },
+    /// The kernel took another layout from the disk than the one that was checked.
+    #[error("check what the kernel took for {device}")]
+    Taken {
+        /// The dm-integrity mapping.
+        device: String,
+        /// What differs.
+        source: TakenError,
     },
     /// The key could not be put into the kernel's keyring, or not taken out.
     #[error(transparent)]

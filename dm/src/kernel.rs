@@ -16,7 +16,8 @@ use crate::mapper::{
 };
 use crate::superblock::{self, SUPERBLOCK_BYTES};
 use crate::tables::{self, DeviceNumber, MappedName, Writing};
-use crate::volumes::{Activation, Plan, Volumes, disk_error, timed};
+use crate::taken::{self, Loaded};
+use crate::volumes::{Activation, Plan, Volumes, check_superblock, disk_error, timed};
 use crate::{mkfs, wipe};
 
 /// The mapper of a running machine. Needs root, `/dev/mapper/control` and the modules `dm-crypt` and `dm-integrity`.
@@ -127,7 +128,7 @@ impl Activation for KernelActivation {
         let number = number_of(disk)?;
         let devices = self.devices()?;
         if plan.layout.integrity() == Integrity::HmacSha256 {
-            check_superblock(disk, plan)?;
+            check_superblock(disk, &plan.layout, superblock::check)?;
         }
         let device = map(devices, plan, number, Writing::Journal, key, timings)?;
         Ok(device)
@@ -172,19 +173,26 @@ fn initialise_superblock(
         .map_err(disk_error("zero the dm-integrity superblock", &path))?;
     let table = tables::integrity(number, &plan.layout, BLOCK_SECTORS, Writing::Journal);
     let (name, uuid) = integrity_identity(plan);
-    devices.create(&name, &uuid, &table, Audience::Us)?;
+    let inspect = inspect(plan, number, Writing::Journal);
+    devices.create(&name, &uuid, &table, Audience::Us, Some(&inspect))?;
     devices.remove(&name)?;
-    check_superblock(disk, plan)
+    check_superblock(disk, &plan.layout, superblock::check_new)
 }
 
-fn check_superblock(disk: &dyn Disk, plan: &Plan<'_>) -> Result<(), MapError> {
-    let mut block = [0; SUPERBLOCK_BYTES];
-    disk.read_at(DATA_OFFSET_BYTES, &mut block)
-        .map_err(disk_error("read the dm-integrity superblock", disk.path()))?;
-    superblock::check(&block, &plan.layout).map_err(|source| MapError::Superblock {
-        device: disk.path().to_owned(),
-        source,
-    })
+/// Compares what dm-integrity took with the layout. Whatever the disk showed the kernel, nothing is started with
+/// another one.
+fn inspect(
+    plan: &Plan<'_>,
+    disk: DeviceNumber,
+    writing: Writing,
+) -> impl Fn(&Loaded) -> Result<(), MapError> {
+    let (layout, device) = (plan.layout, plan.name.integrity_layer());
+    move |loaded| {
+        taken::check(loaded, disk, &layout, writing).map_err(|source| MapError::Taken {
+            device: device.clone(),
+            source,
+        })
+    }
 }
 
 /// Maps both layers, or nothing.
@@ -202,7 +210,8 @@ fn map(
             let sectors = plan.layout.data_sectors();
             let table = tables::integrity(disk, &plan.layout, sectors, writing);
             let (name, uuid) = integrity_identity(plan);
-            devices.create(&name, &uuid, &table, Audience::Us)
+            let inspect = inspect(plan, disk, writing);
+            devices.create(&name, &uuid, &table, Audience::Us, Some(&inspect))
         })?,
     };
     let mapped = timed(&mut timings.crypt, || {
@@ -213,7 +222,7 @@ fn map(
             Writing::Direct => Audience::Us,
         };
         let in_kernel = LogonKey::add(plan.volume, key)?;
-        let number = devices.create(plan.name.as_str(), &uuid, &table, audience)?;
+        let number = devices.create(plan.name.as_str(), &uuid, &table, audience, None)?;
         in_kernel.unlink()?;
         devices.node(plan.name.as_str(), number)
     });

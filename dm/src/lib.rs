@@ -10,13 +10,16 @@
 //! - [`blank`]: what is on a disk that is not a volume.
 //!
 //! Opening: the header is read once, into memory. Its seal must open under the DEK before anything is mapped; the
-//! tables are built from the values that were parsed, never from the disk again; the key goes into the kernel as a
+//! tables are built from the values that were parsed, never from the disk again; what dm-integrity takes from its own
+//! superblock is asked of the kernel and compared before the mapping starts; the key goes into the kernel as a
 //! `logon` key that is unlinked at once. The new generation is written last.
 //!
 //! Formatting: the header is written last, so an interrupted format leaves a disk that is still blank.
 
 pub mod blank;
 pub mod commit;
+#[cfg(test)]
+mod crash;
 mod devices;
 pub mod disk;
 mod error;
@@ -24,6 +27,8 @@ mod error;
 pub mod fake;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod fickle;
 mod find;
 pub mod geometry;
 pub mod header;
@@ -34,6 +39,7 @@ mod mkfs;
 pub mod superblock;
 mod syscalls;
 mod tables;
+mod taken;
 #[cfg(test)]
 mod testing;
 mod volumes;
@@ -48,3 +54,4 @@ pub use mapper::{
     BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, SealedVolume, Timings, Wanted,
 };
 pub use tables::{BadName, DeviceNumber, MappedName};
+pub use taken::TakenError;

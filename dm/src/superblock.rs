@@ -1,13 +1,14 @@
 //! The dm-integrity superblock: 4096 bytes at 16 MiB, written once by the kernel when the volume is formatted.
 //!
-//! It lies outside the sealed header and the kernel reads it from the disk itself, so this comparison names damage
-//! early; what protects the data is the tag of every block, checked by dm-crypt with the volume key.
+//! It lies outside the sealed header and the kernel reads it from the disk itself, so this comparison only names damage
+//! early. What the kernel took is compared by the module `taken`; what protects the data is the tag of every block,
+//! checked by dm-crypt with the volume key.
 //!
 //! Layout (little-endian), from `struct superblock` of `drivers/md/dm-integrity.c`: magic 8, version 1,
 //! log2 interleave 1, tag bytes 2, journal sections 4, data sectors 8, flags 4, log2 sectors per block 1,
 //! log2 blocks per bitmap bit 1, padding 2, recalculated sector 8, padding 8, salt 16; zeros to the end.
 
-use crate::geometry::{LOG2_INTERLEAVE_SECTORS, Layout, SECTOR_BYTES, TAG_BYTES};
+use crate::geometry::{BLOCK_SECTORS, LOG2_INTERLEAVE_SECTORS, Layout, SECTOR_BYTES, TAG_BYTES};
 
 /// Bytes of the superblock.
 pub const SUPERBLOCK_BYTES: usize = 4096;
@@ -18,6 +19,8 @@ const VERSION: u8 = 4;
 /// `SB_FLAG_FIXED_PADDING`: tag runs are padded to 4 KiB, as every current tool formats.
 const FLAG_FIXED_PADDING: u32 = 8;
 
+/// Where the number of data sectors is.
+const DATA_SECTORS: std::ops::Range<usize> = 16..24;
 /// Base-2 logarithm of the sectors of a block.
 const LOG2_SECTORS_PER_BLOCK: u8 = 3;
 
@@ -73,13 +76,36 @@ fn log2_blocks_per_bitmap_bit(layout: &Layout) -> u8 {
     log2_sectors - LOG2_SECTORS_PER_BLOCK
 }
 
+/// Compares a superblock that the kernel has just written with the one `layout` demands.
+pub fn check_new(found: &[u8; SUPERBLOCK_BYTES], layout: &Layout) -> Result<(), SuperblockError> {
+    compare(found, &expected(layout))
+}
+
 /// Compares a superblock read from the disk with the one `layout` demands.
+///
+/// When the disk has grown the kernel notes the larger number of data sectors that it computes from the disk's size.
+/// The volume stays where it was, so a larger number is no difference.
 pub fn check(found: &[u8; SUPERBLOCK_BYTES], layout: &Layout) -> Result<(), SuperblockError> {
+    let mut wanted = expected(layout);
+    let noted = found.get(DATA_SECTORS).unwrap_or_default();
+    let sectors = <[u8; 8]>::try_from(noted).map_or(0, u64::from_le_bytes);
+    if sectors > layout.data_sectors()
+        && sectors.is_multiple_of(BLOCK_SECTORS)
+        && let Some(field) = wanted.get_mut(DATA_SECTORS)
+    {
+        field.copy_from_slice(noted);
+    }
+    compare(found, &wanted)
+}
+
+fn compare(
+    found: &[u8; SUPERBLOCK_BYTES],
+    wanted: &[u8; SUPERBLOCK_BYTES],
+) -> Result<(), SuperblockError> {
     if !found.starts_with(MAGIC) {
         return Err(SuperblockError::Absent);
     }
-    let wanted = expected(layout);
-    let differing = found.iter().zip(&wanted).position(|(a, b)| a != b);
+    let differing = found.iter().zip(wanted).position(|(a, b)| a != b);
     match differing {
         None => Ok(()),
         Some(offset) => Err(SuperblockError::Differs {
@@ -135,10 +161,11 @@ mod tests {
 
     #[test]
     fn refuses_every_changed_bit_of_the_superblock() {
+        let mut grown = 0;
         for (offset, bit) in (0..SUPERBLOCK_BYTES).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
             let mut bent = expected(&layout());
             bent[offset] ^= 1 << bit;
-            let refused = check(&bent, &layout()).unwrap_err();
+            let refused = check_new(&bent, &layout()).unwrap_err();
             if offset < 8 {
                 assert_eq!(refused, SuperblockError::Absent);
             } else {
@@ -146,7 +173,18 @@ mod tests {
                     matches!(refused, SuperblockError::Differs { offset: at, .. } if at == offset)
                 );
             }
+            match check(&bent, &layout()) {
+                Err(again) => assert_eq!(again, refused),
+                // The note of a disk that has grown.
+                Ok(()) => {
+                    assert!(DATA_SECTORS.contains(&offset));
+                    let more = u64::from_le_bytes(bent[DATA_SECTORS].try_into().unwrap());
+                    assert!(more > layout().data_sectors() && more.is_multiple_of(8));
+                    grown += 1;
+                }
+            }
         }
+        assert!(grown > 40, "{grown}");
     }
 
     #[test]

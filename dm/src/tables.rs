@@ -90,6 +90,16 @@ pub(crate) enum Writing {
     Direct,
 }
 
+impl Writing {
+    /// The mode in a table.
+    pub(crate) const fn letter(self) -> char {
+        match self {
+            Self::Journal => 'J',
+            Self::Direct => 'D',
+        }
+    }
+}
+
 /// The dm-integrity layer: carries a tag for each block and checks none of them; dm-crypt does.
 ///
 /// `journal_sectors` and what follows matter only when the kernel writes the superblock; they are always given so that
@@ -100,10 +110,7 @@ pub(crate) fn integrity(
     sectors: u64,
     writing: Writing,
 ) -> Table {
-    let mode = match writing {
-        Writing::Journal => 'J',
-        Writing::Direct => 'D',
-    };
+    let mode = writing.letter();
     let journal = layout.journal_sectors();
     let parameters = format!(
         "{disk} {DATA_OFFSET_SECTORS} {TAG_BYTES} {mode} 4 journal_sectors:{journal} \

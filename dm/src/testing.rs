@@ -2,6 +2,7 @@
 //! mapped. Only in this crate's tests.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,9 +11,11 @@ use dawnkey_secret::VolumeKey;
 
 use crate::disk::{Access, Disk, Disks, OpenError};
 use crate::error::MapError;
+use crate::geometry::DATA_OFFSET_BYTES;
 use crate::mapper::{Filesystem, Progress, Timings};
+use crate::superblock::{self, SUPERBLOCK_BYTES};
 use crate::tables::{DeviceNumber, MappedName};
-use crate::volumes::{Activation, Plan};
+use crate::volumes::{Activation, Plan, check_superblock, disk_error};
 
 /// One change that reached the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,12 @@ pub struct MemoryDisk {
     pub log: Vec<Operation>,
     /// Changes that still succeed before one fails with EIO.
     pub fail_after: Option<usize>,
+    /// Changes after which the disk is gone, until this is taken back.
+    pub gone_after: Option<usize>,
+    /// What the disk shows from its begin when a block is read a second time.
+    pub second_answer: Option<Vec<u8>>,
+    /// How often each block of 4096 bytes was read.
+    pub reads: BTreeMap<u64, usize>,
     /// Reads beyond this byte end early.
     pub short_reads_at: Option<u64>,
     /// Reads beyond this byte fail with EIO.
@@ -45,6 +54,9 @@ impl MemoryDisk {
             bytes: vec![0; bytes],
             log: Vec::new(),
             fail_after: None,
+            gone_after: None,
+            second_answer: None,
+            reads: BTreeMap::new(),
             short_reads_at: None,
             broken_at: None,
             read_only: false,
@@ -56,7 +68,36 @@ impl MemoryDisk {
         &self.bytes
     }
 
+    /// Sets bytes behind everybody's back.
+    pub fn load(&mut self, offset: u64, bytes: &[u8]) {
+        let at = usize::try_from(offset).unwrap();
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn gone(&self) -> bool {
+        self.gone_after == Some(0)
+    }
+
+    /// Counts a read, and answers anew what was read before.
+    fn answer_again(&mut self, offset: u64, buffer: &mut [u8]) {
+        for (block, part) in (offset / 4096..).zip(buffer.chunks_mut(4096)) {
+            let before = self.reads.entry(block).or_default();
+            let at = usize::try_from(block * 4096).unwrap();
+            if let (1.., Some(other)) = (*before, &self.second_answer)
+                && let Some(other) = other.get(at..at + part.len())
+            {
+                part.copy_from_slice(other);
+            }
+            *before += 1;
+        }
+    }
+
     fn change(&mut self) -> io::Result<()> {
+        match &mut self.gone_after {
+            Some(0) => return Err(io::Error::from_raw_os_error(libc::ENXIO)),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         match &mut self.fail_after {
             Some(0) => Err(io::Error::from_raw_os_error(libc::EIO)),
             Some(left) => {
@@ -82,6 +123,9 @@ impl Disk for MemoryDisk {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if self.gone() {
+            return Err(io::Error::from_raw_os_error(libc::ENXIO));
+        }
         let at = usize::try_from(offset).unwrap();
         let end = offset + buffer.len() as u64;
         if self.broken_at.is_some_and(|broken| end > broken) {
@@ -131,6 +175,7 @@ impl Disks for OneDisk {
     fn open(&self, device: &Path, access: Access) -> Result<Box<dyn Disk>, OpenError> {
         let device = device.to_owned();
         match access {
+            _ if self.lock().gone() => Err(OpenError::Absent { device }),
             Access::Write if self.lock().read_only => Err(OpenError::ReadOnly { device }),
             _ => Ok(Box::new(self.clone())),
         }
@@ -155,7 +200,10 @@ impl Disk for OneDisk {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.lock().read_at(offset, buffer)
+        let mut disk = self.lock();
+        disk.read_at(offset, buffer)?;
+        disk.answer_again(offset, buffer);
+        Ok(())
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -178,16 +226,25 @@ impl Activation for Remembered {
         Ok(())
     }
 
+    /// Writes as the kernel does: a superblock over a zeroed one, then blocks, flushed.
     fn prepare(
         &mut self,
-        _: &Plan<'_>,
-        _: &mut dyn Disk,
+        plan: &Plan<'_>,
+        disk: &mut dyn Disk,
         _: &VolumeKey,
         _: Option<Filesystem>,
         _: &mut dyn FnMut(Progress),
         _: &mut Timings,
     ) -> Result<(), MapError> {
-        Ok(())
+        let path = disk.path().to_owned();
+        let mut write = |offset, bytes: &[u8]| {
+            disk.write_at(DATA_OFFSET_BYTES + offset, bytes)?;
+            disk.flush()
+        };
+        write(0, &[0; SUPERBLOCK_BYTES])
+            .and_then(|()| write(0, &superblock::expected(&plan.layout)))
+            .and_then(|()| write(8192, &[0xa5; 16_384]))
+            .map_err(disk_error("prepare", &path))
     }
 
     fn activate(
@@ -197,6 +254,7 @@ impl Activation for Remembered {
         key: &VolumeKey,
         _: &mut Timings,
     ) -> Result<PathBuf, MapError> {
+        check_superblock(disk, &plan.layout, superblock::check)?;
         let entry = (plan.name.to_string(), key.expose().to_vec());
         self.mapped.push(entry);
         Ok(disk.path().to_owned())

@@ -10,11 +10,12 @@ use crate::commit;
 use crate::disk::{Disk, Disks};
 use crate::error::MapError;
 use crate::find;
-use crate::geometry::Layout;
-use crate::header::SealedHeader;
+use crate::geometry::{DATA_OFFSET_BYTES, Layout};
+use crate::header::{Condition, SealedHeader};
 use crate::mapper::{
     BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, SealedVolume, Timings, Wanted,
 };
+use crate::superblock::{SUPERBLOCK_BYTES, SuperblockError};
 use crate::tables::MappedName;
 
 /// What is to be mapped, all of it authenticated by the header's seal.
@@ -73,7 +74,7 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
             mut disk,
             header,
             name,
-            ..
+            condition,
         } = volume;
         let mut timings = Timings::default();
         refuse_other_grant(&header, grant)?;
@@ -87,7 +88,7 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
             .activation
             .activate(&plan, disk.as_ref(), &key, &mut timings)?;
         drop(key);
-        self.commit(disk.as_mut(), &next, &name, &mut timings)?;
+        self.commit(disk.as_mut(), (&next, condition), &name, &mut timings)?;
         Ok(mapped(device, name, &next, timings))
     }
 
@@ -124,7 +125,8 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
             .activate(&plan, disk.as_ref(), &key, &mut timings)?;
         drop(key);
         progress(Progress::Commit);
-        self.commit(disk.as_mut(), &header, &name, &mut timings)?;
+        let fresh = (&header, Condition::Clean);
+        self.commit(disk.as_mut(), fresh, &name, &mut timings)?;
         Ok(mapped(device, name, &header, timings))
     }
 
@@ -134,15 +136,18 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
 }
 
 impl<D, A: Activation> Volumes<D, A> {
-    /// Writes the header of a volume that is mapped already; unmaps it if that fails.
+    /// Writes the header of a volume that is mapped already, over one that was found in this condition; unmaps the
+    /// volume if that fails.
     fn commit(
         &mut self,
         disk: &mut dyn Disk,
-        header: &SealedHeader,
+        (header, condition): (&SealedHeader, Condition),
         name: &MappedName,
         timings: &mut Timings,
     ) -> Result<(), MapError> {
-        let written = timed(&mut timings.commit, || commit::write(disk, header));
+        let written = timed(&mut timings.commit, || {
+            commit::write(disk, header, condition)
+        });
         written.map_err(|source| {
             // The failed write is what the operator must hear of; the mapping goes away as far as it can.
             let _ = self.activation.deactivate(name);
@@ -189,6 +194,21 @@ fn refuse_other_grant(header: &SealedHeader, grant: Grant) -> Result<(), MapErro
         });
     }
     Ok(())
+}
+
+/// Reads the dm-integrity superblock, once, and judges it.
+pub(crate) fn check_superblock(
+    disk: &dyn Disk,
+    layout: &Layout,
+    judge: fn(&[u8; SUPERBLOCK_BYTES], &Layout) -> Result<(), SuperblockError>,
+) -> Result<(), MapError> {
+    let mut block = [0; SUPERBLOCK_BYTES];
+    disk.read_at(DATA_OFFSET_BYTES, &mut block)
+        .map_err(disk_error("read the dm-integrity superblock", disk.path()))?;
+    judge(&block, layout).map_err(|source| MapError::Superblock {
+        device: disk.path().to_owned(),
+        source,
+    })
 }
 
 /// Adds the time that `work` takes.

@@ -210,7 +210,9 @@ pub enum HeaderError {
     #[error("parse a header: LUKS version 1, must be a Dawnkey LUKS version 2 header")]
     Luks1,
     /// Neither copy is whole.
-    #[error("parse a header: both copies are torn (primary: {primary}; secondary: {secondary})")]
+    #[error(
+        "parse a header: both copies are torn (primary: {primary}; secondary: {secondary}); write a saved header back, or if the volume was being formatted zero the disk's first 16 MiB"
+    )]
     BothTorn {
         /// What is wrong with the primary copy.
         primary: Torn,
