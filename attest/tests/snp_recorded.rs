@@ -1,5 +1,5 @@
-//! Judges recorded SEV-SNP evidence, if it is at hand: every case of the families `snp` and `amd-certs` with its
-//! verdict, reason, state of signatures and every decoded field. Nothing here depends on which case it is.
+//! Bends recorded SEV-SNP evidence, if it is at hand: no flipped bit of a report and no changed certificate is accepted,
+//! and refusals name what was done. That every recorded case is judged as written, `tests/corpus` shows.
 //!
 //! The evidence directory comes from `DAWNKEY_EVIDENCE`; otherwise it is `../shared/evidence` beside the
 //! workspace. Where it is absent, CI fails and a developer is told.
@@ -17,18 +17,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dawnkey_attest::snp::certs::{Certificate, documents, rfc3339};
+use dawnkey_attest::snp::certs::documents;
 use dawnkey_attest::snp::chain::Collateral;
-use dawnkey_attest::snp::claims::{ReportClaims, SnpClaims, VekClaims};
-use dawnkey_attest::snp::crl::Crl;
-use dawnkey_attest::snp::policy::{PolicyError, TcbFloors};
-use dawnkey_attest::snp::report::Report;
+use dawnkey_attest::snp::policy::PolicyError;
 use dawnkey_attest::snp::roots::Roots;
-use dawnkey_attest::snp::tcb::TcbFloor;
-use dawnkey_attest::snp::vek::{Vek, VekKind};
-use dawnkey_attest::snp::verify::{ChainCache, CrlRule, SnpVerified, verify, verify_chain};
+use dawnkey_attest::snp::verify::{ChainCache, CrlRule, SnpVerified, verify};
 use dawnkey_attest::snp::{SnpError, SnpPolicy};
-use dawnkey_attest::verify::Crypto;
 use rustls_pki_types::UnixTime;
 use serde_json::{Value, json};
 
@@ -117,227 +111,6 @@ fn time(case: &Value) -> UnixTime {
     let days = y * 365 + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
     let seconds = days * 86_400 + field(11..13) * 3600 + field(14..16) * 60 + field(17..19);
     UnixTime::since_unix_epoch(Duration::from_secs(seconds.try_into().unwrap()))
-}
-
-/// The policy a case states, on the defaults that the evidence's index states.
-fn policy(case: &Value) -> SnpPolicy {
-    let mut policy = SnpPolicy::permissive();
-    for (key, value) in case["policy"].as_object().unwrap() {
-        match key.as_str() {
-            "expected_report_data" => policy.report_data = Some(bytes(value)),
-            "expected_measurement" => policy.measurements = Some(vec![bytes(value)]),
-            "allow_debug" => policy.allow_debug = value.as_bool().unwrap(),
-            "max_vmpl" => policy.max_vmpl = value.as_u64().unwrap().try_into().unwrap(),
-            "allowed_signing_keys" => {
-                let kind = |name: &Value| {
-                    if name == "VLEK" {
-                        VekKind::Vlek
-                    } else {
-                        VekKind::Vcek
-                    }
-                };
-                policy.signing_keys = value.as_array().unwrap().iter().map(kind).collect();
-            }
-            "min_reported_tcb" => {
-                let floor = |name: &str| {
-                    value
-                        .get(name)
-                        .map(|v| v.as_u64().unwrap().try_into().unwrap())
-                };
-                let reported = TcbFloor {
-                    fmc: floor("fmc"),
-                    boot_loader: floor("boot_loader"),
-                    tee: floor("tee"),
-                    snp: floor("snp"),
-                    microcode: floor("microcode"),
-                };
-                policy.floors.push(TcbFloors {
-                    reported,
-                    ..TcbFloors::default()
-                });
-            }
-            other => panic!("policy key {other} is not known"),
-        }
-    }
-    policy
-}
-
-fn bytes<const N: usize>(value: &Value) -> [u8; N] {
-    hex::decode(value.as_str().unwrap())
-        .unwrap()
-        .try_into()
-        .unwrap()
-}
-
-/// What a case came to.
-struct Outcome {
-    verdict: &'static str,
-    reason: &'static str,
-    crypto: Crypto,
-    decoded: Value,
-}
-
-impl Outcome {
-    fn new(result: Result<(), SnpError>, decoded: Value) -> Self {
-        match result {
-            Ok(()) => Self {
-                verdict: "accept",
-                reason: "ok",
-                crypto: Crypto::Valid,
-                decoded,
-            },
-            Err(error) => Self {
-                verdict: if error.is_indeterminate() {
-                    "indeterminate"
-                } else {
-                    "reject"
-                },
-                reason: error.reason_class(),
-                crypto: error.crypto(),
-                decoded,
-            },
-        }
-    }
-}
-
-fn judge_report(files: &Files, case: &Value) -> Outcome {
-    let roots = Roots::amd().unwrap().without_intermediates();
-    let report = files.get("report").unwrap();
-    let result = files.with(|collateral| {
-        verify(
-            report,
-            collateral,
-            &roots,
-            CrlRule::IfPresent,
-            time(case),
-            None,
-        )
-    });
-    let (result, decoded) = match &result {
-        Ok(verified) => {
-            let policy = verified.judge(&policy(case)).map_err(SnpError::from);
-            (
-                policy,
-                serde_json::to_value(SnpClaims::from(verified)).unwrap(),
-            )
-        }
-        Err(error) => (Err(error.clone()), unverified(files)),
-    };
-    Outcome::new(result, decoded)
-}
-
-/// What can be read where verification refused.
-fn unverified(files: &Files) -> Value {
-    let mut decoded = json!({});
-    let vek = files.get("vcek").or(files.get("vlek")).and_then(|der| {
-        let certificate = Certificate::parse(der).ok()?;
-        Some((Vek::parse(&certificate).ok()?, certificate))
-    });
-    if let Ok(report) = Report::parse(files.get("report").unwrap()) {
-        let layout = vek
-            .as_ref()
-            .map_or(report.tcb_layout(), |(vek, _)| vek.layout());
-        decoded["report"] = serde_json::to_value(ReportClaims::new(&report, layout)).unwrap();
-    }
-    if let Some((vek, certificate)) = &vek {
-        decoded["product"] = json!(vek.product().map(|product| product.name().to_owned()));
-        decoded["vek"] = serde_json::to_value(VekClaims::new(certificate, vek)).unwrap();
-    }
-    decoded
-}
-
-fn judge_certificate(files: &Files, case: &Value) -> Outcome {
-    let roots = Roots::amd().unwrap().without_intermediates();
-    let result =
-        files.with(|collateral| verify_chain(collateral, &roots, CrlRule::IfPresent, time(case)));
-    let decoded = match &result {
-        Ok(chain) => serde_json::to_value(VekClaims::new(&chain.certificate, &chain.vek)).unwrap(),
-        Err(_) => json!({}),
-    };
-    Outcome::new(result.map(drop), decoded)
-}
-
-fn judge_crl(files: &Files, case: &Value) -> Outcome {
-    let ark = Certificate::parse(files.get("ark").unwrap()).unwrap();
-    let ask = Certificate::parse(files.get("ask").unwrap()).unwrap();
-    let result = Crl::verify(files.get("crl").unwrap(), &ark);
-    let decoded = match &result {
-        Ok(crl) => json!({
-            "issuer": crl.issuer_name(),
-            "this_update": rfc3339(crl.this_update),
-            "next_update": rfc3339(crl.next_update),
-            "revoked_serials": crl.revoked.iter().map(|serial| format!("0x{}", hex::encode(serial))).collect::<Vec<_>>(),
-            "ask_serial": format!("0x{}", hex::encode(&ask.serial).trim_start_matches('0')),
-            "ask_revoked": crl.revokes(&ask),
-        }),
-        Err(_) => json!({}),
-    };
-    let result = result.and_then(|crl| crl.current_at(time(case).as_secs()));
-    Outcome::new(result, decoded)
-}
-
-/// Every expected field that is not found as expected.
-fn differences(expected: &Value, found: &Value, path: &str, out: &mut Vec<String>) {
-    match expected {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                differences(value, &found[name], &format!("{path}.{name}"), out);
-            }
-        }
-        _ if expected != found => out.push(format!("{path}: expected {expected}, found {found}")),
-        _ => {}
-    }
-}
-
-#[test]
-fn judges_every_recorded_case_as_expected() {
-    let Some(directory) = evidence() else { return };
-    let (mut passed, mut failures) = (0, Vec::new());
-    for case in cases(&directory, &["snp", "amd-certs"]) {
-        let files = Files::load(&directory, &case);
-        let outcome = match (
-            files.get("report"),
-            files.get("crl"),
-            files.get("vcek").or(files.get("vlek")),
-        ) {
-            (Some(_), ..) => judge_report(&files, &case),
-            (None, Some(_), None) => judge_crl(&files, &case),
-            _ => judge_certificate(&files, &case),
-        };
-        let expected = &case["expected"];
-        let mut wrong = Vec::new();
-        differences(
-            &expected["verdict"],
-            &json!(outcome.verdict),
-            "verdict",
-            &mut wrong,
-        );
-        differences(
-            &expected["reason"],
-            &json!(outcome.reason),
-            "reason",
-            &mut wrong,
-        );
-        differences(
-            &expected["crypto"],
-            &json!(outcome.crypto.name()),
-            "crypto",
-            &mut wrong,
-        );
-        differences(
-            &expected["decoded"],
-            &outcome.decoded,
-            "decoded",
-            &mut wrong,
-        );
-        if wrong.is_empty() {
-            passed += 1;
-        } else {
-            failures.push(format!("{}: {}", case["id"], wrong.join("; ")));
-        }
-    }
-    println!("{passed} passed, {} failed", failures.len());
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 /// An accepted case of each product and kind of key, for what follows.

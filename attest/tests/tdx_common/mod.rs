@@ -7,13 +7,10 @@
     clippy::print_stderr
 )]
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use dawnkey_attest::tdx::{
-    Bytes, Flag, TcbStatus, TdxClaims, TdxCollateral, TdxError, TdxPolicy, TdxRoots,
+    TdxClaims, TdxCollateral, TdxError, TdxRoots,
     fake::{MockIntel, Spec},
     verify,
 };
@@ -117,54 +114,11 @@ impl Case {
             qe_identity_signature: signature("qe_identity_signature")?,
         })
     }
-
-    /// The case's policy over the folder's defaults, which are laxer than ours.
-    pub fn policy(&self) -> TdxPolicy {
-        let asked = &self.json["policy"];
-        let flag = |key: &str, default: bool| asked[key].as_bool().unwrap_or(default);
-        let mut policy = TdxPolicy {
-            allow_debug: flag("allow_debug", false),
-            allow_service_td: flag("allow_service_td", true),
-            require_sept_ve_disable: flag("require_sept_ve_disable", false),
-            migratable: Flag::Any,
-            ..TdxPolicy::default()
-        };
-        if let Some(list) = asked["allowed_tcb_status"].as_array() {
-            let status = |name: &Value| TcbStatus::deserialize_name(name);
-            policy.allowed_tcb_status = list.iter().map(status).collect::<BTreeSet<_>>();
-        }
-        let number = asked["min_tcb_evaluation_data_number"].as_u64();
-        policy.min_tcb_evaluation_data_number =
-            number.map(|number| u32::try_from(number).expect("a number"));
-        policy.expected.report_data = bytes(&asked["expected_report_data"]);
-        policy.expected.mr_td = bytes(&asked["expected_mr_td"]);
-        for (index, value) in policy.expected.rtmr.iter_mut().enumerate() {
-            *value = bytes(&asked[format!("expected_rtmr{index}")]);
-        }
-        policy
-    }
-}
-
-/// Reads a status by its name in Intel's JSON.
-pub trait StatusName: Sized {
-    fn deserialize_name(name: &Value) -> Self;
-}
-
-impl StatusName for TcbStatus {
-    fn deserialize_name(name: &Value) -> Self {
-        serde_json::from_value(name.clone()).expect("a TCB status")
-    }
 }
 
 pub fn unix(time: Timestamp) -> UnixTime {
     let seconds = u64::try_from(time.as_second()).expect("after 1970");
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
-}
-
-fn bytes<const N: usize>(value: &Value) -> Option<Bytes<N>> {
-    value
-        .as_str()
-        .map(|text| Bytes::from_hex(text).expect("hex of the right length"))
 }
 
 /// dcap-qvl over the cryptography we use.

@@ -1,0 +1,481 @@
+//! Pieces of evidence judged alone: every form of key and signature, and each refusal by its variant.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    rsa::{KeySize, PublicKeyComponents},
+    signature::{
+        self as lc, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING,
+        ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _,
+        RsaEncoding, RsaKeyPair,
+    },
+};
+use dawnkey_attest::{
+    claims::{Binding, Claims},
+    evidence::{Binder, Evidence, Exchange},
+    fake::{LogBuilder, SoftTpm},
+    part::{
+        CertificatePart, EventLogPart, ImaPart, Part, PublicKey, QuotePart, QuoteSignature,
+        RtmrLogPart, SignedQuote,
+    },
+    tpm::{
+        attest::{self, AttestError},
+        hash::Hash,
+        public::{Curve, Key},
+    },
+    verify::{
+        Collateral, Crypto, Roots, UnixTime, VerifyError,
+        chain::ChainError,
+        part::{PartClaims, PartError, read},
+        signature::SignatureError,
+        verify,
+    },
+};
+use proptest::prelude::*;
+
+fn judge_bound(part: Part, binder: &Binder) -> Result<Claims, PartError> {
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000));
+    let evidence = Evidence::Part(Box::new(part));
+    match verify(
+        &evidence,
+        binder,
+        &Roots::default(),
+        &Collateral::default(),
+        now,
+    ) {
+        Ok(verified) => Ok(verified.claims().clone()),
+        Err(VerifyError::Part(error)) => Err(error),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn judge(part: QuotePart) -> Result<Claims, PartError> {
+    judge_bound(Part::Quote(part), &Binder::Unknown)
+}
+
+fn values(bank: Hash) -> BTreeMap<u8, Vec<u8>> {
+    (0..3)
+        .map(|pcr| (pcr, vec![pcr + 1; bank.size()]))
+        .collect()
+}
+
+/// `TPMS_ATTEST` over PCR 0 to 2 of `bank`, as a signature with `hash` has it.
+fn message(kind: u16, bank: Hash, hash: Hash) -> Vec<u8> {
+    let values: Vec<Vec<u8>> = values(bank).into_values().collect();
+    let parts: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+    let digest = hash.digest(&parts);
+    let mut out = attest::GENERATED.to_be_bytes().to_vec();
+    out.extend(kind.to_be_bytes());
+    for sized in [[0u8; 34].as_slice(), b"nonce"] {
+        out.extend((sized.len() as u16).to_be_bytes());
+        out.extend(sized);
+    }
+    out.extend([0; 8 + 4 + 4]);
+    out.push(1);
+    out.extend([0; 8]);
+    out.extend(1u32.to_be_bytes());
+    out.extend(bank.id().to_be_bytes());
+    out.extend([3, 0b111, 0, 0]);
+    out.extend((digest.len() as u16).to_be_bytes());
+    out.extend(digest);
+    out
+}
+
+fn quote(bank: Hash, hash: Hash) -> Vec<u8> {
+    message(attest::ST_QUOTE, bank, hash)
+}
+
+fn part(key: PublicKey, message: Vec<u8>, signature: QuoteSignature, bank: Hash) -> QuotePart {
+    QuotePart {
+        keys: vec![key],
+        quotes: vec![SignedQuote { message, signature }],
+        pcrs: BTreeMap::from([(bank, values(bank))]),
+        ..QuotePart::default()
+    }
+}
+
+fn rsa() -> (RsaKeyPair, Key) {
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let public: PublicKeyComponents<Vec<u8>> = pair.public_key().into();
+    let key = Key::Rsa {
+        modulus: public.n,
+        exponent: 65_537,
+    };
+    (pair, key)
+}
+
+fn rsa_sign(pair: &RsaKeyPair, encoding: &'static dyn RsaEncoding, message: &[u8]) -> Vec<u8> {
+    let mut value = vec![0; pair.public_modulus_len()];
+    pair.sign(encoding, &SystemRandom::new(), message, &mut value)
+        .unwrap();
+    value
+}
+
+/// `TPMT_SIGNATURE` of one number or two.
+fn tpmt(scheme: u16, hash: Hash, numbers: &[&[u8]]) -> QuoteSignature {
+    let mut out = [scheme.to_be_bytes(), hash.id().to_be_bytes()].concat();
+    for number in numbers {
+        out.extend((number.len() as u16).to_be_bytes());
+        out.extend(*number);
+    }
+    QuoteSignature::Tpmt(out)
+}
+
+#[test]
+fn accepts_rsassa_rsapss_and_bare_signatures_under_a_key_in_x509_form() {
+    let (pair, key) = rsa();
+    let spki = PublicKey::Spki(key.spki());
+    let schemes: [(Hash, &'static dyn RsaEncoding, &'static dyn RsaEncoding); 3] = [
+        (Hash::Sha256, &lc::RSA_PKCS1_SHA256, &lc::RSA_PSS_SHA256),
+        (Hash::Sha384, &lc::RSA_PKCS1_SHA384, &lc::RSA_PSS_SHA384),
+        (Hash::Sha512, &lc::RSA_PKCS1_SHA512, &lc::RSA_PSS_SHA512),
+    ];
+    for (hash, pkcs1, pss) in schemes {
+        for bank in [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512] {
+            let message = quote(bank, hash);
+            let value = rsa_sign(&pair, pkcs1, &message);
+            let pss = rsa_sign(&pair, pss, &message);
+            for signature in [
+                tpmt(0x0014, hash, &[&value]),
+                tpmt(0x0016, hash, &[&pss]),
+                QuoteSignature::Bare(value.clone()),
+            ] {
+                let claims = judge(part(spki.clone(), message.clone(), signature, bank)).unwrap();
+                assert_eq!(
+                    (claims.trust_class, claims.binding),
+                    (None, Binding::Unknown)
+                );
+                let Some(PartClaims::Quote(found)) = claims.part else {
+                    panic!("no quote")
+                };
+                assert_eq!(found.quotes[0].signature_hash.as_deref(), Some(hash.name()));
+                assert_eq!(found.quotes[0].pcr_select[0].bank, bank.name());
+                assert!(found.quotes[0].is_at_least(hash.min(bank)));
+                assert_eq!(
+                    found.quotes[0].is_at_least(Hash::Sha256),
+                    bank != Hash::Sha1
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn accepts_ecdsa_on_every_curve() {
+    let curves: [(Curve, Hash, &EcdsaSigningAlgorithm); 3] = [
+        (Curve::P256, Hash::Sha256, &ECDSA_P256_SHA256_FIXED_SIGNING),
+        (Curve::P384, Hash::Sha384, &ECDSA_P384_SHA384_FIXED_SIGNING),
+        (Curve::P521, Hash::Sha512, &ECDSA_P521_SHA512_FIXED_SIGNING),
+    ];
+    for (curve, hash, algorithm) in curves {
+        let pair = EcdsaKeyPair::generate(algorithm).unwrap();
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(curve.size());
+        let key = Key::Ecc {
+            curve,
+            x: x.to_vec(),
+            y: y.to_vec(),
+        };
+        let message = quote(Hash::Sha256, hash);
+        let value = pair.sign(&SystemRandom::new(), &message).unwrap();
+        let (r, s) = value.as_ref().split_at(curve.size());
+        for signature in [
+            tpmt(0x0018, hash, &[r, s]),
+            QuoteSignature::Bare(value.as_ref().to_vec()),
+        ] {
+            let part = part(
+                PublicKey::Spki(key.spki()),
+                message.clone(),
+                signature,
+                Hash::Sha256,
+            );
+            judge(part).unwrap();
+        }
+    }
+}
+
+/// A piece signed by a software TPM.
+fn soft(tpm: &SoftTpm) -> QuotePart {
+    let message = quote(Hash::Sha256, Hash::Sha256);
+    let signature = QuoteSignature::Tpmt(tpm.sign(&message));
+    part(
+        PublicKey::Tpmt(tpm.ak_public.clone()),
+        message,
+        signature,
+        Hash::Sha256,
+    )
+}
+
+#[test]
+fn takes_the_key_in_tpm_forms_and_says_its_name() {
+    let tpm = SoftTpm::new();
+    let mut sized = (tpm.ak_public.len() as u16).to_be_bytes().to_vec();
+    sized.extend(&tpm.ak_public);
+    for keys in [
+        vec![PublicKey::Tpmt(tpm.ak_public.clone())],
+        vec![PublicKey::Tpm2b(sized)],
+    ] {
+        let claims = judge(QuotePart { keys, ..soft(&tpm) }).unwrap();
+        let Some(PartClaims::Quote(found)) = claims.part else {
+            panic!("no quote")
+        };
+        let ak = found.ak.unwrap();
+        assert!(ak.restricted && ak.name.starts_with("000b"));
+    }
+}
+
+#[test]
+fn refuses_two_forms_that_are_two_keys_and_no_key_at_all() {
+    let (tpm, other) = (SoftTpm::new(), SoftTpm::new());
+    let mut mixed = soft(&tpm);
+    mixed.keys.push(PublicKey::Tpmt(other.ak_public));
+    assert_eq!(judge(mixed).unwrap_err(), PartError::KeysDiffer);
+    let none = QuotePart {
+        keys: Vec::new(),
+        ..soft(&tpm)
+    };
+    let error = judge(none).unwrap_err();
+    assert_eq!(
+        (&error, error.crypto()),
+        (&PartError::NoKey, Crypto::Unknown)
+    );
+    let broken = QuotePart {
+        keys: vec![PublicKey::Spki(vec![0x30])],
+        ..soft(&tpm)
+    };
+    assert!(matches!(judge(broken), Err(PartError::MalformedKey { .. })));
+    let nothing = QuotePart {
+        quotes: Vec::new(),
+        ..soft(&tpm)
+    };
+    assert_eq!(judge(nothing).unwrap_err(), PartError::NoQuote);
+}
+
+#[test]
+fn refuses_a_key_that_may_sign_anything() {
+    // restricted is bit 16.
+    let tpm = SoftTpm::new().with_ak_attributes(0x0004_0472);
+    let found = 0x0004_0472;
+    assert_eq!(
+        judge(soft(&tpm)).unwrap_err(),
+        PartError::KeyAttributes { found }
+    );
+}
+
+#[test]
+fn tells_a_forgery_from_an_attestation_of_another_type() {
+    let tpm = SoftTpm::new();
+    let other = message(0x801a, Hash::Sha256, Hash::Sha256);
+    let mut genuine = soft(&tpm);
+    genuine.quotes[0] = SignedQuote {
+        signature: QuoteSignature::Tpmt(tpm.sign(&other)),
+        message: other,
+    };
+    let error = judge(genuine.clone()).unwrap_err();
+    let wanted = AttestError::NotAQuote { found: 0x801a };
+    assert_eq!(
+        error,
+        PartError::Quote {
+            number: 0,
+            source: wanted
+        }
+    );
+    assert_eq!(
+        (error.reason_class(), error.crypto()),
+        ("not_a_quote", Crypto::Valid)
+    );
+    genuine.keys = vec![PublicKey::Tpmt(SoftTpm::new().ak_public)];
+    let error = judge(genuine).unwrap_err();
+    let source = SignatureError::Invalid;
+    assert_eq!(error, PartError::Signature { number: 0, source });
+}
+
+#[test]
+fn refuses_magic_truncation_and_malformed_signatures_by_name() {
+    let tpm = SoftTpm::new();
+    let mut magic = soft(&tpm);
+    magic.quotes[0].message[0] ^= 1;
+    assert_eq!(judge(magic).unwrap_err().reason_class(), "bad_magic");
+    let mut cut = soft(&tpm);
+    cut.quotes[0].message.truncate(60);
+    let error = judge(cut).unwrap_err();
+    assert_eq!(
+        (error.reason_class(), error.crypto()),
+        ("malformed", Crypto::Invalid)
+    );
+    let mut signature = soft(&tpm);
+    signature.quotes[0].signature = QuoteSignature::Tpmt(vec![0, 0x14]);
+    assert!(matches!(
+        judge(signature),
+        Err(PartError::MalformedSignature { number: 0, .. })
+    ));
+}
+
+#[test]
+fn compares_values_of_every_quoted_pcr() {
+    let tpm = SoftTpm::new();
+    let mut changed = soft(&tpm);
+    changed
+        .pcrs
+        .get_mut(&Hash::Sha256)
+        .unwrap()
+        .insert(1, vec![9; 32]);
+    assert!(matches!(
+        judge(changed),
+        Err(PartError::PcrDigest { number: 0, .. })
+    ));
+    let mut missing = soft(&tpm);
+    missing.pcrs.get_mut(&Hash::Sha256).unwrap().remove(&1);
+    let bank = "sha256".to_owned();
+    assert_eq!(
+        judge(missing).unwrap_err(),
+        PartError::PcrMissing { bank, pcr: 1 }
+    );
+    let mut more = soft(&tpm);
+    more.pcrs
+        .get_mut(&Hash::Sha256)
+        .unwrap()
+        .insert(9, vec![9; 32]);
+    judge(more).unwrap();
+}
+
+#[test]
+fn every_quote_must_carry_the_nonce() {
+    let tpm = SoftTpm::new();
+    let value = |text: &[u8]| Binder::Value(text.to_vec());
+    let claims = judge_bound(Part::Quote(soft(&tpm)), &value(b"nonce")).unwrap();
+    assert_eq!(claims.binding, Binding::Value);
+    let error = judge_bound(Part::Quote(soft(&tpm)), &value(b"other")).unwrap_err();
+    assert!(matches!(error, PartError::Nonce { number: 0, .. }));
+    assert_eq!(
+        (error.reason_class(), error.crypto()),
+        ("nonce_mismatch", Crypto::Valid)
+    );
+    let exchange = Binder::Exchange(Exchange([1; 64]));
+    assert!(matches!(
+        judge_bound(Part::Quote(soft(&tpm)), &exchange),
+        Err(PartError::Nonce { .. })
+    ));
+}
+
+#[test]
+fn nothing_but_a_quote_can_be_bound() {
+    let log = Part::EventLog(EventLogPart {
+        log: LogBuilder::new(&[Hash::Sha256]).build(),
+        ..EventLogPart::default()
+    });
+    judge_bound(log.clone(), &Binder::Unknown).unwrap();
+    let exchange = Binder::Exchange(Exchange([1; 64]));
+    let wanted = PartError::NothingToBind { part: "event-log" };
+    assert_eq!(judge_bound(log, &exchange).unwrap_err(), wanted);
+}
+
+#[test]
+fn an_event_log_must_replay_to_the_quoted_values() {
+    let tpm = SoftTpm::new();
+    let mut piece = soft(&tpm);
+    piece.event_log = LogBuilder::new(&[Hash::Sha256])
+        .event(1, 5, b"else")
+        .build();
+    let error = judge(piece.clone()).unwrap_err();
+    let wanted = PartError::QuotedLogMismatch {
+        bank: "sha256",
+        pcrs: vec![1],
+    };
+    assert_eq!((&error, error.crypto()), (&wanted, Crypto::Valid));
+    let Ok(PartClaims::Quote(found)) = read(&Part::Quote(piece.clone())) else {
+        panic!("unreadable")
+    };
+    assert_eq!(found.log_matches_pcrs, Some(false));
+    piece.event_log = LogBuilder::new(&[Hash::Sha384]).build();
+    assert_eq!(judge(piece.clone()).unwrap_err(), PartError::QuotedLogBank);
+    piece.event_log = vec![1];
+    assert!(matches!(judge(piece), Err(PartError::QuotedLog(_))));
+}
+
+#[test]
+fn a_log_is_compared_with_recorded_values_and_with_a_quotes_digest() {
+    let builder = LogBuilder::new(&[Hash::Sha256]).event(2, 5, b"one");
+    let pcrs = builder.pcrs().clone();
+    let piece = EventLogPart {
+        log: builder.build(),
+        recorded: BTreeMap::from([(Hash::Sha256, pcrs)]),
+        quote: None,
+    };
+    judge_bound(Part::EventLog(piece.clone()), &Binder::Unknown).unwrap();
+    let mut other = piece.clone();
+    other
+        .recorded
+        .get_mut(&Hash::Sha256)
+        .unwrap()
+        .insert(2, vec![0; 32]);
+    let error = judge_bound(Part::EventLog(other), &Binder::Unknown).unwrap_err();
+    assert_eq!(error, PartError::LogMismatch { pcrs: vec![2] });
+    let quoted = EventLogPart {
+        quote: Some(quote(Hash::Sha256, Hash::Sha256)),
+        ..piece
+    };
+    let error = judge_bound(Part::EventLog(quoted), &Binder::Unknown).unwrap_err();
+    assert!(matches!(error, PartError::LogDigest { .. }));
+    assert_eq!(error.crypto(), Crypto::NotApplicable);
+}
+
+#[test]
+fn lists_logs_and_certificates_that_are_none_are_refused_by_name() {
+    let judge = |part| judge_bound(part, &Binder::Unknown).unwrap_err();
+    let list = b"10 0101010101010101010101010101010101010101 ima-ng sha1:00 /x\n".to_vec();
+    let hash = Hash::Sha1;
+    let error = judge(Part::Ima(ImaPart { list, hash }));
+    let wanted = PartError::TemplateHash {
+        mismatches: 1,
+        entries: 1,
+    };
+    assert_eq!(error, wanted);
+    let list = b"text".to_vec();
+    assert!(matches!(
+        judge(Part::Ima(ImaPart { list, hash })),
+        PartError::Ima(_)
+    ));
+    let log = b"text".to_vec();
+    assert!(matches!(
+        judge(Part::RtmrLog(RtmrLogPart { log, quote: None })),
+        PartError::Rtmr(_)
+    ));
+    let certificate = CertificatePart {
+        certificate: vec![0x30, 0],
+        chain: None,
+    };
+    let error = judge(Part::Certificate(certificate));
+    assert!(matches!(
+        error,
+        PartError::Certificate(ChainError::Malformed { .. })
+    ));
+}
+
+proptest! {
+    #[test]
+    fn judging_is_total(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..140, value: u8) {
+        let key = PublicKey::Tpmt(bytes.clone());
+        let signature = QuoteSignature::Bare(bytes.clone());
+        let mut near = quote(Hash::Sha256, Hash::Sha256);
+        if let Some(byte) = near.get_mut(at) {
+            *byte = value;
+        }
+        for part in [
+            Part::Quote(part(key, near.clone(), signature, Hash::Sha256)),
+            Part::EventLog(EventLogPart { log: bytes.clone(), recorded: BTreeMap::new(), quote: Some(near) }),
+            Part::RtmrLog(RtmrLogPart { log: bytes.clone(), quote: Some(bytes.clone()) }),
+            Part::Ima(ImaPart { list: bytes.clone(), hash: Hash::Sha1 }),
+            Part::Certificate(CertificatePart { certificate: bytes, chain: Some(Vec::new()) }),
+        ] {
+            let _ = read(&part);
+            let _ = judge_bound(part, &Binder::Unknown);
+        }
+    }
+}
