@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::audit::AuditArgs;
+use crate::evidence::EvidenceArgs;
 use crate::generate::{CompletionsArgs, ManArgs};
 use crate::init::InitArgs;
 use crate::instance::InstanceArgs;
@@ -46,6 +47,8 @@ enum Command {
     Status(StatusArgs),
     /// Check, explain and extend policy files
     Policy(PolicyArgs),
+    /// Show, verify and save recorded evidence
+    Evidence(EvidenceArgs),
     /// Predict the measurements of images
     Measure(MeasureArgs),
     /// Verify and show audit logs
@@ -73,6 +76,7 @@ impl Cli {
             Command::Status(args) => args.run(output),
             Command::Policy(args) => args.run(output),
             Command::Audit(args) => args.run(output),
+            Command::Evidence(args) => args.run(output),
             Command::Measure(args) => args.run(output),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),

@@ -9,6 +9,7 @@ mod admin;
 mod args;
 mod audit;
 mod confirm;
+mod evidence;
 mod files;
 mod generate;
 mod init;

@@ -1,7 +1,7 @@
 //! The proof that a DEK may leave: bound to one volume, made in two places only, used up by
 //! [`crate::kek::KeyRing::dek`].
 
-use crate::volume::{InstanceId, VolumeRecord};
+use crate::volume::{Digest32, InstanceId, VolumeRecord};
 use uuid::Uuid;
 
 /// Policy has let one instance have the DEK of one volume and epoch; or an operator exports it.
@@ -25,8 +25,10 @@ enum Subject {
 pub struct Node {
     /// The machine.
     pub instance: InstanceId,
-    /// Policy lists it by name, so that it may take over a volume of another instance.
-    pub listed: bool,
+    /// It may take over a volume of another instance: policy lists it by name, or lets anyone who passes.
+    pub takes_over: bool,
+    /// What tells this launch of a guest from others, where no register of it can be capped.
+    pub boot: Option<Digest32>,
 }
 
 impl Approval {

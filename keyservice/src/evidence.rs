@@ -124,6 +124,7 @@ fn reason(error: &VerifyError) -> Reason {
         other => match (other.reason_class(), other.crypto()) {
             ("report_data_mismatch", _) => Reason::BinderMismatch,
             ("event_log_mismatch", _) => Reason::EventLogMismatch,
+            ("root_not_trusted", _) => Reason::EndorsementUntrusted,
             (_, Crypto::Invalid) => Reason::SignatureInvalid,
             (_, Crypto::NotApplicable) => Reason::EvidenceMalformed,
             (_, Crypto::Valid | Crypto::Unknown) => Reason::EndorsementUntrusted,

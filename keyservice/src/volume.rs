@@ -53,7 +53,8 @@ impl From<Digest32> for String {
     }
 }
 
-/// One machine: SHA-256 of the SubjectPublicKeyInfo of its TPM's endorsement key.
+/// One machine: SHA-256 of the SubjectPublicKeyInfo of its TPM's endorsement key, or a hash of what names it by its kind
+/// of evidence ([`crate::policy::Identity`]).
 pub type InstanceId = Digest32;
 
 /// Where a volume is in its life.
@@ -88,6 +89,9 @@ pub struct Pending {
     pub generation: u64,
     /// SHA-256 of the token that confirms it.
     pub token: Digest32,
+    /// The launch that it was released to, where evidence names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Digest32>,
 }
 
 /// The last confirmed header.
@@ -137,6 +141,9 @@ pub struct VolumeRecord {
     pub grant: Option<Uuid>,
     /// The instance that it belongs to.
     pub instance: Option<InstanceId>,
+    /// The launch that confirmed last, where evidence names one: it gets no key again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Digest32>,
     /// Who runs it now.
     pub lease: Option<LeaseRecord>,
     /// Fencing token of the last lease.
@@ -165,6 +172,7 @@ impl VolumeRecord {
             header: None,
             grant: None,
             instance: None,
+            boot: None,
             lease: None,
             fencing: 0,
             deks: vec![dek],
@@ -206,7 +214,7 @@ impl VolumeRecord {
     }
 }
 
-/// An attestation key that was proven to live in an endorsed TPM.
+/// An attestation key that was proven to live in an endorsed TPM, or that a trusted certificate is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceRecord {
@@ -214,9 +222,9 @@ pub struct InstanceRecord {
     pub instance: InstanceId,
     /// Name of the attestation key, TPM 2.0 part 1 §16, in hex.
     pub key_name: String,
-    /// Kind of evidence, `vtpm`.
+    /// Kind of evidence.
     pub kind: String,
-    /// Subject of the endorsement certificate.
+    /// Subject of the certificate of the endorsement key, or of the attestation key itself.
     pub endorsement: String,
     /// When it was enrolled.
     pub enrolled: Timestamp,

@@ -5,6 +5,8 @@
 
 mod azure;
 mod cap;
+#[cfg(feature = "verify")]
+pub mod file;
 mod snp;
 mod tdx;
 mod vtpm;

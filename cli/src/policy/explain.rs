@@ -1,15 +1,14 @@
 //! `dawnkey policy explain`: what a policy says to given claims, and which key of the file decided.
 
 use super::lint::load;
+use super::verdict::{Report, known};
 use crate::files;
 use crate::outcome::{Exit, Failure};
-use crate::output::{Output, table};
+use crate::output::Output;
 use clap::Args;
 use dawnkey_attest::claims::Claims;
-use dawnkey_keyservice::policy::{Decision, TraceLine, Verdict};
-use dawnkey_proto::message::{printable, reason_code};
+use dawnkey_keyservice::policy::Freshness;
 use jiff::Timestamp;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Judge claims by a volume policy and show every step, without a service
@@ -30,44 +29,27 @@ pub(crate) struct ExplainArgs {
     /// The claims of verified evidence, in JSON
     #[arg(long, value_name = "JSON")]
     claims: PathBuf,
+    /// Judge claims of recorded evidence as if they were fresh
+    #[arg(long)]
+    recorded: bool,
     /// Judge as of this time, RFC 3339, instead of now
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-}
-
-/// The result as `--json` shows it.
-#[derive(Debug, Serialize)]
-struct Report {
-    volume_policy: String,
-    approved: bool,
-    /// The key of the policy file that decided.
-    rule: String,
-    image: Option<String>,
-    reason: Option<String>,
-    detail: Option<String>,
-    remedy: Option<String>,
-    trace: Vec<TraceLine>,
 }
 
 impl ExplainArgs {
     /// Runs the command.
     pub(crate) fn run(&self, output: Output) -> Result<Exit, Failure> {
         let policy = load(&self.file)?;
-        if !policy.volume_policies.contains_key(&self.volume_policy) {
-            let known: Vec<&str> = policy.volume_policies.keys().map(String::as_str).collect();
-            return Err(Failure::usage(
-                format!(
-                    "explain: no [volume-policy.{}] in the policy",
-                    self.volume_policy
-                ),
-                self.file.display(),
-                format!("one of: {}", known.join(", ")),
-            ));
-        }
+        known(&policy, &self.volume_policy, &self.file)?;
         let claims = claims(&self.claims)?;
         let now = self.at.unwrap_or_else(Timestamp::now);
-        let decision = policy.judge(&self.volume_policy, &claims, now);
-        let report = Report::new(&self.volume_policy, decision);
+        let freshness = match self.recorded {
+            true => Freshness::Assumed,
+            false => Freshness::Demanded,
+        };
+        let decision = policy.judge(&self.volume_policy, &claims, freshness, now);
+        let report = Report::new(&self.volume_policy, claims.binding, decision);
         output.show(&report, || report.text())?;
         Ok(if report.approved {
             Exit::Done
@@ -86,58 +68,4 @@ fn claims(path: &Path) -> Result<Claims, Failure> {
             "the claims of verified evidence in JSON, as docs/cli.md shows them",
         )
     })
-}
-
-impl Report {
-    fn new(volume_policy: &str, decision: Decision) -> Self {
-        let rule = decision.rule().to_owned();
-        let mut report = Self {
-            volume_policy: volume_policy.to_owned(),
-            approved: false,
-            rule,
-            image: None,
-            reason: None,
-            detail: None,
-            remedy: None,
-            trace: decision.trace,
-        };
-        match decision.verdict {
-            Verdict::Approve { image } => {
-                report.approved = true;
-                report.image = Some(image);
-            }
-            Verdict::Deny {
-                reason,
-                detail,
-                remedy,
-            } => {
-                report.reason = Some(reason_code(reason));
-                report.detail = Some(detail);
-                report.remedy = Some(remedy);
-            }
-        }
-        report
-    }
-
-    fn text(&self) -> String {
-        let rows: Vec<[String; 3]> = self
-            .trace
-            .iter()
-            .map(|line| {
-                let met = if line.met { "met" } else { "NOT met" };
-                [met.to_owned(), line.key.clone(), printable(&line.finding)]
-            })
-            .collect();
-        let steps = table(["RESULT", "KEY", "FINDING"], &rows);
-        let verdict = match (&self.image, &self.reason) {
-            (Some(image), _) => format!("approved: image {image}"),
-            (None, reason) => format!(
-                "denied: {}: {}\nto pass: {}",
-                reason.as_deref().unwrap_or_default(),
-                printable(self.detail.as_deref().unwrap_or_default()),
-                self.remedy.as_deref().unwrap_or_default()
-            ),
-        };
-        format!("{steps}\n{verdict}\ndecided by: {}\n", self.rule)
-    }
 }

@@ -4,6 +4,8 @@ mod add_image;
 mod edit;
 mod explain;
 mod lint;
+mod test;
+mod verdict;
 
 pub(crate) use edit::snippet;
 
@@ -22,6 +24,7 @@ pub(crate) struct PolicyArgs {
 enum Command {
     Lint(lint::LintArgs),
     Explain(explain::ExplainArgs),
+    Test(Box<test::TestArgs>),
     AddImage(add_image::AddImageArgs),
 }
 
@@ -31,6 +34,7 @@ impl PolicyArgs {
         match &self.command {
             Command::Lint(args) => args.run(output),
             Command::Explain(args) => args.run(output),
+            Command::Test(args) => args.run(output),
             Command::AddImage(args) => args.run(output),
         }
     }

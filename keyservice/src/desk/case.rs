@@ -2,7 +2,7 @@
 
 use crate::audit::Entry;
 use crate::evidence::Appraised;
-use crate::policy::Identity;
+use crate::policy::{Admitted, Identity, key_name};
 use crate::volume::VolumeRecord;
 use dawnkey_attest::claims::TrustClass;
 use dawnkey_proto::binding::{Binder, Exporter};
@@ -105,6 +105,7 @@ pub(super) struct Case {
     key: Option<String>,
     trust_class: Option<&'static str>,
     image: Option<String>,
+    platform: Option<String>,
     rule: Option<String>,
     generation: Option<u64>,
     epoch: Option<u32>,
@@ -123,6 +124,7 @@ impl Case {
             key: None,
             trust_class: None,
             image: None,
+            platform: None,
             rule: None,
             generation: None,
             epoch: None,
@@ -158,10 +160,7 @@ impl Case {
 
     pub(super) fn appraised(&mut self, appraised: &Appraised) {
         let claims = appraised.claims();
-        self.key = claims
-            .tpm
-            .as_ref()
-            .map(|tpm| tpm.attestation_key_name.clone());
+        self.key = key_name(claims).map(str::to_owned);
         self.trust_class = claims.trust_class.map(TrustClass::name);
     }
 
@@ -169,9 +168,10 @@ impl Case {
         self.instance = Some(identity.instance().to_string());
     }
 
-    pub(super) fn admitted(&mut self, image: &str, rule: &str) {
-        self.image = Some(image.to_owned());
-        self.rule = Some(rule.to_owned());
+    pub(super) fn admitted(&mut self, admitted: &Admitted) {
+        self.image = Some(admitted.image.clone());
+        self.platform.clone_from(&admitted.platform);
+        self.rule = Some(admitted.rule.clone());
     }
 
     pub(super) fn denied_by(&mut self, rule: String) {
@@ -220,6 +220,7 @@ impl Case {
             .with_some("key", self.key.clone())
             .with_some("instance", self.instance.clone())
             .with_some("image", self.image.clone())
+            .with_some("platform", self.platform.clone())
             .with_some("rule", self.rule.clone())
             .with_some("generation", self.generation)
             .with_some("epoch", self.epoch)

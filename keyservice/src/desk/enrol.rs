@@ -68,21 +68,22 @@ impl Desk {
         }
     }
 
+    /// Remembers a new attestation key; keys that are known or that a TEE vouches for leave no record.
     pub(super) async fn enrol(
         &self,
         ready: &Ready<'_>,
         identity: &Identity,
         case: &Case,
     ) -> Result<(), No> {
-        let Identity::Claimed(instance, endorsement) = identity else {
+        let claims = ready.appraised.claims();
+        let (Some(vouched_by), Some(key)) = (identity.vouched_by(), key_name(claims)) else {
             return Ok(());
         };
-        let claims = ready.appraised.claims();
         let enrolled = InstanceRecord {
-            instance: *instance,
-            key_name: key_name(claims).to_owned(),
+            instance: identity.instance(),
+            key_name: key.to_owned(),
             kind: claims.kind.clone(),
-            endorsement: message::printable(&endorsement.subject),
+            endorsement: message::printable(vouched_by),
             enrolled: self.now(),
         };
         let entry = case

@@ -21,6 +21,8 @@ mod operator;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod tee;
+#[cfg(test)]
 pub(crate) mod testing;
 mod unlock;
 

@@ -10,6 +10,7 @@ use crate::records::Records;
 use crate::store::{MemoryStore, Stored, Table};
 use crate::volume::{Digest32, InstanceRecord, VolumeRecord};
 use dawnkey_attest::claims::Claims;
+use dawnkey_attest::evidence::Evidence;
 use dawnkey_proto::binding::{Bound, Exporter, Role, SpkiDigest, binder};
 use dawnkey_proto::message::{Answer, Ask, Challenge, Confirm, Release, Request, SeenHeader};
 use dawnkey_proto::seal::Recipient;
@@ -121,6 +122,9 @@ impl World {
     }
 }
 
+/// Makes evidence for an exchange.
+pub(crate) type Attester = Box<dyn Fn(&[u8; 64]) -> Evidence + Send>;
+
 /// A node on one connection.
 pub(crate) struct Node {
     pub claims: Claims,
@@ -128,6 +132,8 @@ pub(crate) struct Node {
     pub volume: Uuid,
     /// Puts another binder than this connection's into the evidence.
     pub replayed: bool,
+    /// Makes real evidence for an exchange, instead of forged evidence with `claims`.
+    pub attester: Option<Attester>,
     recipient: Recipient,
     binder: [u8; 64],
 }
@@ -139,6 +145,7 @@ impl Node {
             session: Arc::new(Session::new(([192, 0, 2, n], 7).into(), Exporter([n; 32]))),
             volume: Uuid::from_u128(7),
             replayed: false,
+            attester: None,
             recipient: Recipient::generate().unwrap(),
             binder: [0; 64],
         }
@@ -164,12 +171,20 @@ impl Node {
         if self.replayed {
             self.binder = [9; 64];
         }
-        let mut payload = self.binder.to_vec();
-        payload.extend(serde_json::to_vec(&self.claims).unwrap());
+        let (kind, payload) = match &self.attester {
+            Some(attest) => {
+                let evidence = attest(&self.binder);
+                (evidence.kind(), evidence.encode())
+            }
+            None => {
+                let claims = serde_json::to_vec(&self.claims).unwrap();
+                (FORGED, [self.binder.to_vec(), claims].concat())
+            }
+        };
         wire::UnlockRequest {
             body,
             evidence: vec![wire::Evidence {
-                kind: FORGED.into(),
+                kind: kind.into(),
                 payload,
             }],
         }

@@ -227,7 +227,10 @@ impl Desk {
         let key = key_name(ready.appraised.claims());
         for _ in 0..ATTEMPTS {
             let before = self.volume(ready.request.volume).await?;
-            let known = self.records.enrolment(key).await;
+            let known = match key {
+                Some(key) => self.records.enrolment(key).await,
+                None => Ok(None),
+            };
             let known = known.map_err(|e| store_refusal(&e))?;
             let policy = self.policy();
             let mut denied = |denial: Denial| {
@@ -245,7 +248,7 @@ impl Desk {
                 lease_seconds: self.lease_seconds,
             };
             case.identified(&identity);
-            case.admitted(&admitted.image, &admitted.rule);
+            case.admitted(&admitted);
             let (ask, now) = (&ready.request.ask, self.now());
             let decision = decide(
                 admitted.approval,
@@ -259,9 +262,7 @@ impl Desk {
                 Decision::Refuse(refusal) => return Err(refusal.into()),
                 Decision::Grant(granted) => *granted,
             };
-            if let Identity::Claimed(..) = identity
-                && !ready.proven
-            {
+            if identity.needs_proof() && !ready.proven {
                 return Ok(Step::Challenge);
             }
             case.granted(

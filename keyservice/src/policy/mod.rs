@@ -5,19 +5,26 @@
 
 mod admit;
 mod file;
+mod identity;
 mod judge;
 mod lint;
+mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use admit::key_name;
-pub use admit::{Denial, Identity};
-pub use judge::{Decision, TraceLine, Verdict};
+pub(crate) use admit::Admitted;
+pub use admit::Denial;
+pub use identity::{Identity, instance_of};
+pub(crate) use identity::key_name;
+pub use judge::{Decision, Freshness, TraceLine, Verdict};
 pub use lint::{Finding, Severity, lint, lint_at};
+pub use reference::{Register, Section};
 
 use crate::release::Rollback;
-use crate::volume::{Digest32, InstanceId};
+use crate::volume::InstanceId;
 use dawnkey_attest::claims::TrustClass;
+use dawnkey_attest::snp::SnpPolicy;
+use dawnkey_attest::tdx::TdxPolicy;
 use dawnkey_attest::verify::Roots;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +75,18 @@ pub enum PolicyError {
         /// The name.
         name: String,
     },
+    /// A volume policy names a platform that is not there.
+    #[error(
+        "{path}: `volume-policy.{policy}.platforms` names \"{platform}\", but there is no [platform.{platform}]"
+    )]
+    UnknownPlatform {
+        /// The file.
+        path: PathBuf,
+        /// The volume policy.
+        policy: String,
+        /// The name that is not there.
+        platform: String,
+    },
     /// A volume policy names an image that is not there.
     #[error(
         "{path}: `volume-policy.{policy}.images` names \"{image}\", but there is no such `[[image]]`"
@@ -87,20 +106,52 @@ pub enum PolicyError {
 pub struct Image {
     /// Its name.
     pub name: String,
+    /// Until then it is refused.
+    pub valid_from: Option<Timestamp>,
     /// From then on it is refused.
     pub valid_until: Option<Timestamp>,
-    /// Values of the SHA-256 bank, all of which must be met.
-    pub pcrs: BTreeMap<u8, Digest32>,
+    /// Values of registers, all of which must be met; each by any of those listed for it.
+    pub values: BTreeMap<Register, Vec<Vec<u8>>>,
+    /// Least security version of an SNP guest.
+    pub min_guest_svn: u32,
+}
+
+impl Image {
+    /// Whether it has reference values in a section.
+    #[must_use]
+    pub fn has(&self, section: Section) -> bool {
+        self.values.keys().any(|r| r.section() == section)
+    }
+}
+
+/// What hardware and how it is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Platform {
+    /// AMD SEV-SNP.
+    Snp(Box<SnpPolicy>),
+    /// Intel TDX.
+    Tdx(Box<TdxPolicy>),
 }
 
 /// Whether unknown attestation keys are enrolled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Enrol {
-    /// When the TPM's endorsement certificate chains to a root of the file.
+    /// When the certificate of the TPM's endorsement key or attestation key chains to a root of the file.
     Endorsed,
     /// Never: only keys that are enrolled already.
     Never,
+}
+
+/// Whom a volume belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// The instance that provisioned it, or those that are listed.
+    #[default]
+    Instance,
+    /// Any instance that meets the policy may take it over once its lease has ended.
+    Any,
 }
 
 /// What evidence must show to have a volume.
@@ -110,13 +161,19 @@ pub struct VolumePolicy {
     pub trust_class: TrustClass,
     /// Names of images, any of which may have booted.
     pub images: Vec<String>,
+    /// Names of platforms, any of which may run it. Evidence without a TEE's report has none.
+    pub platforms: Vec<String>,
     /// PCRs that must be all zero: nothing has capped them in this boot.
     pub pcrs_pre_cap: BTreeSet<u8>,
+    /// RTMRs of a TD that must be all zero; `None` where the file says nothing and no TD can pass.
+    pub rtmrs_pre_cap: Option<BTreeSet<u8>>,
     /// Whether unknown attestation keys are enrolled.
     pub enrol: Enrol,
     /// What happens to an older disk.
     pub rollback: Rollback,
-    /// The only instances that may have the volumes; empty: the first that provisions a volume owns it.
+    /// Whom the volumes belong to.
+    pub owner: Owner,
+    /// The only instances that may have the volumes; empty: no list.
     pub instances: BTreeSet<InstanceId>,
 }
 
@@ -129,6 +186,8 @@ pub struct Policy {
     pub roots: Roots,
     /// Images by name.
     pub images: BTreeMap<String, Image>,
+    /// Platforms by name.
+    pub platforms: BTreeMap<String, Platform>,
     /// Volume policies by name.
     pub volume_policies: BTreeMap<String, VolumePolicy>,
 }

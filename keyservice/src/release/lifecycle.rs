@@ -286,6 +286,26 @@ fn repeated_confirm_whose_answer_was_lost_is_answered_again() {
 }
 
 #[test]
+fn refuses_a_second_key_to_a_launch_that_has_confirmed_and_gives_it_to_the_next() {
+    let mut service = Service::active();
+    service.boot = Some(Digest32([7; 32]));
+    // Until Confirm the same launch may ask as often as it needs to.
+    service.ask(1, &Header::new(1, 1).unlock()).unwrap();
+    let header = service.boot(1, Header::new(1, 1), 1).unwrap();
+    assert_eq!(service.record.boot, service.boot);
+    let refusal = service.ask(1, &header.unlock()).unwrap_err();
+    assert_eq!(refusal.reason, Reason::BootClosed);
+    assert!(
+        refusal.detail.contains(&"07".repeat(32)),
+        "{}",
+        refusal.detail
+    );
+    assert_eq!(refusal.retry, Retry::Never);
+    service.boot = Some(Digest32([8; 32]));
+    service.boot(1, header, 1).unwrap();
+}
+
+#[test]
 fn refuses_an_approval_of_another_volume_or_of_an_operator() {
     let service = Service::active();
     for approval in [

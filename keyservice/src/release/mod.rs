@@ -23,6 +23,13 @@
 //! The window is open until Confirm, so crashes in between never lock a volume out. No data is written under a
 //! generation before its Confirm.
 //!
+//! # Launches
+//!
+//! A bare SNP guest has no register that the agent could cap, but its reports carry an id that is unique to its launch. A
+//! record remembers the launch that confirmed last, and that launch gets no key again.
+//!
+//! # Headers
+//!
 //! The header's digest is compared too: two headers of one generation exist when a node was stopped after it wrote
 //! a header and the host put the older disk back for the next try. Only the one that was confirmed has data behind it.
 
@@ -138,6 +145,7 @@ fn try_decide(
     let node = subject(&approval, record)?.clone();
     usable(record)?;
     owner(&node, record, now)?;
+    first_of_boot(&node, record)?;
     let (confirmed, header, warning) = match ask {
         Ask::Provision => {
             provisionable(record)?;
@@ -161,6 +169,7 @@ fn try_decide(
         pending: Some(Pending {
             generation,
             token: hash(&fresh.token),
+            boot: node.boot,
         }),
         grant: grant.or(record.grant),
         instance: Some(node.instance),
@@ -209,14 +218,14 @@ fn usable(record: &VolumeRecord) -> Result<(), Refusal> {
 
 fn owner(node: &Node, record: &VolumeRecord, now: Timestamp) -> Result<(), Refusal> {
     let owned = record.instance.is_none_or(|owner| owner == node.instance);
-    if !owned && !node.listed {
+    if !owned && !node.takes_over {
         return Err(refuse(
             Reason::InstanceNotAllowed,
             format!(
                 "volume {} belongs to another instance than {}",
                 record.id, node.instance
             ),
-            "if the machine was replaced, list the new instance under `instances` of its volume policy",
+            "if the machine was replaced, list the new instance under `instances` of its volume policy; where machines come and go, set owner = \"any\" there",
         ));
     }
     match record.live_lease(now) {
@@ -233,6 +242,21 @@ fn owner(node: &Node, record: &VolumeRecord, now: Timestamp) -> Result<(), Refus
                 retry: Retry::After(u32::try_from(left).unwrap_or(u32::MAX).saturating_add(1)),
             })
         }
+        _ => Ok(()),
+    }
+}
+
+/// A launch whose Confirm has come has had its key: who asks now is whatever runs there later.
+fn first_of_boot(node: &Node, record: &VolumeRecord) -> Result<(), Refusal> {
+    match node.boot {
+        Some(boot) if record.boot == Some(boot) => Err(refuse(
+            Reason::BootClosed,
+            format!(
+                "the launch with report id {boot} has confirmed generation {} of volume {}: it has had its key already",
+                record.confirmed, record.id
+            ),
+            "a key is given once per launch: stop the guest and start it anew",
+        )),
         _ => Ok(()),
     }
 }
@@ -358,6 +382,7 @@ pub fn confirm(confirm: &Confirm, record: &VolumeRecord) -> Confirmation {
                 pending: None,
                 grant: None,
                 lease: None,
+                boot: pending.boot,
                 ..record.clone()
             }))
         }

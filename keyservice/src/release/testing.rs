@@ -51,6 +51,8 @@ pub(super) struct Service {
     pub record: VolumeRecord,
     pub rollback: Rollback,
     pub now: Timestamp,
+    /// The launch that asks, where evidence names one.
+    pub boot: Option<Digest32>,
     draws: u8,
 }
 
@@ -66,6 +68,7 @@ impl Service {
             record: VolumeRecord::new(id, "state".into(), String::new(), dek, at(0)),
             rollback: Rollback::Refuse,
             now: at(0),
+            boot: None,
             draws: 0,
         }
     }
@@ -87,7 +90,8 @@ impl Service {
         };
         let node = Node {
             instance: Digest32([node; 32]),
-            listed: node > 100,
+            takes_over: node > 100,
+            boot: self.boot,
         };
         let approval = Approval::for_node(&self.record, node);
         let rules = Rules {

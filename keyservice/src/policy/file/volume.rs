@@ -1,0 +1,77 @@
+//! `[volume-policy.NAME]`: what a volume demands.
+
+use super::{LAST_PCR, LAST_RTMR, PolicyError, value};
+use crate::policy::{Enrol, Owner, VolumePolicy};
+use crate::release::Rollback;
+use crate::volume::Digest32;
+use dawnkey_attest::claims::TrustClass;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    trust_class: TrustClass,
+    images: Vec<String>,
+    #[serde(default)]
+    platforms: Vec<String>,
+    pcrs_pre_cap: Option<Vec<u8>>,
+    rtmrs_pre_cap: Option<Vec<u8>>,
+    enrol: Option<Enrol>,
+    rollback: Rollback,
+    #[serde(default)]
+    owner: Owner,
+    #[serde(default)]
+    instances: Vec<String>,
+}
+
+pub(super) fn read(path: &Path, name: &str, entry: Entry) -> Result<VolumePolicy, PolicyError> {
+    let key = |field: &str| format!("volume-policy.{name}.{field}");
+    let registers = |field: &str, list: Option<Vec<u8>>, last: u8| match list {
+        Some(list) => match list.iter().find(|n| **n > last) {
+            Some(n) => {
+                let problem = format!("{n} is none; they are numbered 0 to {last}");
+                Err(value(path, key(field), problem))
+            }
+            None => Ok(Some(list.into_iter().collect::<BTreeSet<_>>())),
+        },
+        None => Ok(None),
+    };
+    let missing = |field: &str| {
+        let class = entry.trust_class;
+        let problem = format!("is missing; trust class {class} needs it");
+        value(path, key(field), problem)
+    };
+    let pcrs = registers("pcrs_pre_cap", entry.pcrs_pre_cap, LAST_PCR)?;
+    let rtmrs_pre_cap = registers("rtmrs_pre_cap", entry.rtmrs_pre_cap, LAST_RTMR)?;
+    let pcrs_pre_cap = match (pcrs, entry.trust_class) {
+        (Some(pcrs), _) => pcrs,
+        (None, TrustClass::Tee) => BTreeSet::new(),
+        (None, TrustClass::TeeVtpm | TrustClass::Hypervisor) => {
+            return Err(missing("pcrs_pre_cap"));
+        }
+    };
+    let enrol = match (entry.enrol, entry.trust_class) {
+        (Some(enrol), _) => enrol,
+        (None, TrustClass::Tee | TrustClass::TeeVtpm) => Enrol::Never,
+        (None, TrustClass::Hypervisor) => return Err(missing("enrol")),
+    };
+    let instances = entry
+        .instances
+        .iter()
+        .map(|text| text.parse::<Digest32>())
+        .collect::<Result<BTreeSet<_>, _>>()
+        .map_err(|e| value(path, key("instances"), e.to_string()))?;
+    Ok(VolumePolicy {
+        trust_class: entry.trust_class,
+        images: entry.images,
+        platforms: entry.platforms,
+        pcrs_pre_cap,
+        rtmrs_pre_cap,
+        enrol,
+        rollback: entry.rollback,
+        owner: entry.owner,
+        instances,
+    })
+}
