@@ -60,3 +60,14 @@ tee_remove_provider() {
         usleep 10000
     done
 }
+
+# tee_remove_device NAME: takes a device away; its node goes when its program has ended.
+tee_remove_device() {
+    kill "$(cat "/run/tee-$1.pid")"
+    tries=0
+    while [ -e "/dev/$1" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 200 ] || return 1
+        usleep 10000
+    done
+}

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub const DISK_BYTES: u64 = 64 << 20;
 /// Platforms of the mock manufacturers, as `dawnkey-test-pki` names them.
 pub const PLATFORMS: &[&str] = &[
     "snp",
+    "snp-relaunched",
     "snp-debug",
     "snp-vmpl",
     "snp-revoked",
@@ -96,6 +98,42 @@ impl Lab {
     /// # Errors
     /// What making its parts gives.
     pub fn scene(&self) -> Result<Scene<'_>, VmError> {
+        self.scene_with(|_| Ok(()))
+    }
+
+    /// A scene whose key service trusts the mock manufacturers and accepts their good platforms, and no TPM.
+    ///
+    /// # Errors
+    /// What making its parts gives.
+    pub fn tee_scene(&self) -> Result<Scene<'_>, VmError> {
+        self.scene_with(|operator| {
+            operator.adopt_endorsements(&self.platforms)?;
+            operator.adopt_policy(&self.platforms)
+        })
+    }
+
+    /// A scene with a TPM as Azure's confidential VMs have it, and a policy that demands the SNP report behind it.
+    ///
+    /// # Errors
+    /// What making its parts gives.
+    pub fn azure_scene(&self) -> Result<Scene<'_>, VmError> {
+        let scene = self.scene_with(|operator| {
+            operator.adopt_endorsements(&self.platforms)?;
+            operator.demand_snp_behind_the_tpm(&self.platforms)
+        })?;
+        let platform = self.platforms.join("snp.json");
+        scene.tpm.with_program(|tcti| {
+            let mut provision = Command::new(&self.test_pki);
+            provision.arg("provision-azure").arg(&platform).arg(tcti);
+            provision
+        })?;
+        Ok(scene)
+    }
+
+    fn scene_with(
+        &self,
+        prepare: impl FnOnce(&Operator) -> Result<(), VmError>,
+    ) -> Result<Scene<'_>, VmError> {
         let dir = tempfile::Builder::new()
             .prefix("dawnkey-vm-")
             .tempdir()
@@ -103,6 +141,7 @@ impl Lab {
         let maker = TpmMaker::new(&self.tpm_maker)?;
         let operator =
             Operator::copy_to(&self.binaries, &self.operator, &dir.path().join("service"))?;
+        prepare(&operator)?;
         let tpm = maker.make(&dir.path().join("tpm"))?;
         let service = operator.start()?;
         Ok(Scene {
@@ -167,6 +206,24 @@ impl Scene<'_> {
         self.maker.make(&self.path(name))
     }
 
+    /// A machine without firmware and TPM, with the platforms of the mock manufacturers, its network leading to
+    /// the service.
+    pub fn direct(&self) -> Machine<'_> {
+        let machine = self.lab.direct(&self.next_boot());
+        machine.service(self.service.address(), &self.lab.busybox)
+    }
+
+    /// The machine of [`Scene::machine`], with the platforms of the mock manufacturers.
+    pub fn machine_with_platforms(&self) -> Machine<'_> {
+        self.lab.with_platforms(self.machine())
+    }
+
+    fn next_boot(&self) -> PathBuf {
+        let number = self.boots.get() + 1;
+        self.boots.set(number);
+        self.path(&format!("boot-{number}"))
+    }
+
     /// A machine with this scene's TPM and the allowed image, its network leading to the service.
     pub fn machine(&self) -> Machine<'_> {
         self.machine_with(&self.lab.image, &self.tpm)
@@ -174,9 +231,7 @@ impl Scene<'_> {
 
     /// A machine with another image or TPM.
     pub fn machine_with<'b>(&'b self, image: &'b Image, tpm: &'b Tpm) -> Machine<'b> {
-        let number = self.boots.get() + 1;
-        self.boots.set(number);
-        Machine::new(&self.path(&format!("boot-{number}")), image, tpm)
+        Machine::new(&self.next_boot(), image, tpm)
             .service(self.service.address(), &self.lab.busybox)
     }
 

@@ -131,6 +131,77 @@ impl Operator {
         fs::write(&policy, edited).doing(|| format!("write {}", policy.display()))
     }
 
+    /// Replaces the policy by `policy.toml` of a directory, together with the certificates beside it, and lints it.
+    ///
+    /// # Errors
+    /// [`VmError::Io`] when files cannot be copied, [`VmError::Tool`] with the linter's words.
+    pub fn adopt_policy(&self, from: &Path) -> Result<(), VmError> {
+        let entries = fs::read_dir(from).doing(|| format!("list {}", from.display()))?;
+        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+            let name = path.file_name().unwrap_or_default();
+            if name == "policy.toml" || path.extension().is_some_and(|e| e == "pem") {
+                fs::copy(&path, self.dir.join(name))
+                    .doing(|| format!("copy {}", path.display()))?;
+            }
+        }
+        let policy = self.policy().display().to_string();
+        self.dawnkey(&["policy", "lint", &policy]).map(drop)
+    }
+
+    /// Gives the service a store of endorsements that it may not add to from the network.
+    ///
+    /// # Errors
+    /// [`VmError::Tool`] when the store cannot be copied.
+    pub fn adopt_endorsements(&self, from: &Path) -> Result<(), VmError> {
+        let copy = self.dir.join("endorsements");
+        command::run(
+            Command::new("cp")
+                .arg("-r")
+                .arg(from.join("endorsements"))
+                .arg(&copy),
+        )?;
+        let config = self.dir.join("keyservice.toml");
+        let what = || format!("add to {}", config.display());
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(&config)
+            .doing(what)?;
+        file.write_all(b"\n[endorsements]\npath = \"endorsements\"\nonline = false\n")
+            .doing(what)
+    }
+
+    /// Turns the policy for volumes of a vTPM into one for a vTPM that an SNP report vouches for; the root is
+    /// `amd-root.pem` of a directory.
+    ///
+    /// # Errors
+    /// [`VmError::Lab`] when the policy is not the template of `dawnkey init`.
+    pub fn demand_snp_behind_the_tpm(&self, from: &Path) -> Result<(), VmError> {
+        let root = from.join("amd-root.pem");
+        fs::copy(&root, self.dir.join("amd-root.pem"))
+            .doing(|| format!("copy {}", root.display()))?;
+        let policy = self.policy();
+        let mut text =
+            fs::read_to_string(&policy).doing(|| format!("read {}", policy.display()))?;
+        for (old, new) in [
+            ("[roots]\n", "[roots]\namd = [\"amd-root.pem\"]\n"),
+            (
+                "trust_class = \"hypervisor\"",
+                "trust_class = \"tee-vtpm\"\nplatforms = [\"milan\"]",
+            ),
+            ("enrol = \"endorsed\"", ""),
+        ] {
+            if !text.contains(old) {
+                let problem = format!("{} has no `{}`", policy.display(), old.trim());
+                return Err(VmError::Lab(problem));
+            }
+            text = text.replacen(old, new, 1);
+        }
+        text.push_str("\n[platform.milan.snp]\nproducts = [\"Milan\"]\n");
+        fs::write(&policy, text).doing(|| format!("write {}", policy.display()))?;
+        let policy = policy.display().to_string();
+        self.dawnkey(&["policy", "lint", &policy]).map(drop)
+    }
+
     /// Computes an image's expected measurements from its file, allows it, and lints the policy.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! root which a policy must name is known and nothing outside the directory changes.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -130,6 +131,52 @@ impl Tpm {
         })?;
         Ok(running)
     }
+
+    /// Switches the TPM on for one program on the host, which is given the way to it.
+    ///
+    /// # Errors
+    /// [`VmError::Tool`] with the program's words.
+    pub fn with_program(&self, program: impl FnOnce(&str) -> Command) -> Result<(), VmError> {
+        let port = free_pair()?;
+        let log = self.state.join("swtpm.log");
+        let stderr = fs::File::create(&log).doing(|| format!("create {}", log.display()))?;
+        let mut swtpm = Command::new(find("swtpm")?);
+        swtpm.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
+        swtpm
+            .arg("--tpmstate")
+            .arg(format!("dir={}", self.state.display()));
+        for (option, port) in [("--server", port), ("--ctrl", port + 1)] {
+            swtpm
+                .arg(option)
+                .arg(format!("type=tcp,bindaddr=127.0.0.1,port={port}"));
+        }
+        let child = swtpm
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .doing(|| command::line(&swtpm))?;
+        let _process = Guard::new(child);
+        wait_for("the TPM's ports", Duration::from_secs(10), &log, || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port + 1)).is_ok()
+        })?;
+        let tcti = format!("swtpm:host=127.0.0.1,port={port}");
+        command::run(&mut program(&tcti)).map(drop)
+    }
+}
+
+/// A pair of free ports, the second one above the first, as the TSS wants them: commands, then control.
+fn free_pair() -> Result<u16, VmError> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    for _ in 0..100 {
+        let first = bind(0).doing(|| "bind a loopback port".to_owned())?;
+        let address = first.local_addr();
+        let port = address.doing(|| "read a port".to_owned())?.port();
+        if port < u16::MAX && bind(port + 1).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(VmError::Lab("no two free ports side by side".to_owned()))
 }
 
 /// A TPM that is switched on; ends with this value.

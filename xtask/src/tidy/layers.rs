@@ -69,7 +69,7 @@ const LAYERS: &[Layer] = &[
     layer("dawnkey-qemu-tests", &[], &[]),
     layer(
         "dawnkey-test-devices",
-        &["dawnkey-attest"],
+        &["dawnkey-attest", "dawnkey-endorse"],
         &["collect", "fake", "verify"],
     ),
     layer("xtask", &["dawnkey-qemu-tests"], &[]),

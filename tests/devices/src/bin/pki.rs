@@ -23,6 +23,13 @@ enum Task {
         /// The directory
         dir: PathBuf,
     },
+    /// Makes a software TPM that of an Azure confidential VM: attestation key and hardware report
+    ProvisionAzure {
+        /// File of an SNP platform made by `make`
+        platform: PathBuf,
+        /// The TPM, `swtpm:path=SOCKET`
+        tcti: String,
+    },
     /// Verifies an SNP report with the production verifier and prints its claims
     VerifySnp {
         /// Directory made by `make`
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<(), DeviceError> {
     let (dir, given, data) = match task {
         Task::Make { dir } => return pki::make(&dir),
+        Task::ProvisionAzure { platform, tcti } => return pki::provision(&platform, &tcti),
         Task::VerifySnp {
             dir,
             report,

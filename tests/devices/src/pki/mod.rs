@@ -5,12 +5,16 @@
 //! | file | content |
 //! |---|---|
 //! | `amd-root.pem` | mock ARK (Milan), for a verifier's roots |
-//! | `amd-ark.crl`, `amd-ask.crl` | revocation lists, DER; the second names the VCEK of `snp-revoked` |
 //! | `intel-root.pem` | mock root of Intel's hierarchy |
 //! | `intel.collateral` | Intel's statements about the platform, as they travel in evidence |
+//! | `endorsements/` | a key service's store with it, and with AMD's authority and revocation list |
+//! | `policy.toml` | a key service's policy that accepts the good platforms |
 //! | `NAME.json` | one [`Material`](crate::material::Material) for each of [`Platform::ALL`] |
 
+mod azure;
+mod endorsements;
 mod platforms;
+mod policy;
 mod verify;
 
 use std::path::Path;
@@ -23,11 +27,60 @@ use prost::Message as _;
 
 use crate::error::{DeviceError, IoContext as _};
 use crate::material::pem;
+pub use azure::provision;
 pub use platforms::Platform;
 pub use verify::{Given, verify};
 
-/// Serial number of the VCEK that the mock revokes; real VCEKs all have 0 and cannot be revoked one by one.
-const REVOKED: &[u8] = &[7];
+/// The mock manufacturers and what they say now.
+struct Makers {
+    amd: MockAmd,
+    intel: MockIntel,
+    /// The TDX platform in order.
+    spec: Spec,
+    /// From when to when revocation lists are valid, seconds since 1970.
+    lists: (u64, u64),
+}
+
+impl Makers {
+    /// Serial number of the VCEK that the mock revokes; real VCEKs all have 0 and cannot be revoked one by one.
+    const REVOKED: &'static [u8] = &[7];
+
+    fn new(now: Timestamp) -> Self {
+        let at = |span| {
+            let time = now.saturating_add(span).unwrap_or(now);
+            time.as_second().unsigned_abs()
+        };
+        let mut spec = Spec {
+            now,
+            ..Spec::default()
+        };
+        // Nothing was measured at run time.
+        spec.rtmr[3] = [0; 48];
+        Self {
+            amd: MockAmd::new(Product::Milan),
+            intel: MockIntel::new(),
+            spec,
+            lists: (
+                at(SignedDuration::from_hours(-24)),
+                at(SignedDuration::from_hours(30 * 24)),
+            ),
+        }
+    }
+
+    /// Seconds since 1970.
+    fn now(&self) -> u64 {
+        self.spec.now.as_second().unsigned_abs()
+    }
+
+    /// What an authority revoked.
+    fn crl(&self, by: Authority) -> Vec<u8> {
+        let revoked: &[&[u8]] = match by {
+            Authority::Ask => &[Self::REVOKED],
+            Authority::Ark | Authority::Asvk => &[],
+        };
+        self.amd.crl(by, revoked, self.lists)
+    }
+}
 
 /// Makes keys and certificates, valid from a day ago, and writes the files.
 ///
@@ -39,32 +92,19 @@ pub fn make(dir: &Path) -> Result<(), DeviceError> {
         let path = dir.join(name);
         std::fs::write(&path, bytes).doing(|| format!("write {}", path.display()))
     };
-    let now = Timestamp::now();
-    let amd = MockAmd::new(Product::Milan);
-    let dates = [
-        SignedDuration::from_hours(-24),
-        SignedDuration::from_hours(30 * 24),
-    ]
-    .map(|span| {
-        now.saturating_add(span)
-            .unwrap_or(now)
-            .as_second()
-            .unsigned_abs()
-    });
+    let makers = Makers::new(Timestamp::now());
+    let (amd, intel) = (&makers.amd, &makers.intel);
     write("amd-root.pem", pem(amd.der(Authority::Ark)).as_bytes())?;
-    let dates = (dates[0], dates[1]);
-    write("amd-ark.crl", &amd.crl(Authority::Ark, &[], dates))?;
-    write("amd-ask.crl", &amd.crl(Authority::Ask, &[REVOKED], dates))?;
-    let intel = MockIntel::new();
-    let spec = Spec {
-        now,
-        ..Spec::default()
-    };
     write("intel-root.pem", pem(intel.root_der()).as_bytes())?;
-    write("intel.collateral", &intel.collateral(&spec).encode_to_vec())?;
+    write(
+        "intel.collateral",
+        &intel.collateral(&makers.spec).encode_to_vec(),
+    )?;
+    write("policy.toml", policy::text(&makers).as_bytes())?;
+    endorsements::fill(&dir.join("endorsements"), &makers, &verify::roots(dir)?)?;
     for platform in Platform::ALL {
         let path = dir.join(format!("{}.json", platform.name()));
-        platform.material(&amd, &intel, &spec).write(&path)?;
+        platform.material(&makers).write(&path)?;
     }
     Ok(())
 }

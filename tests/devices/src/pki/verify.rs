@@ -23,7 +23,7 @@ pub enum Given {
     Tdx(Vec<u8>),
 }
 
-/// Verifies it with the roots, revocation lists and collateral in `dir`, now. `data` is the report data that was
+/// Verifies it with the roots and the collateral in `dir`, now. `data` is the report data that was
 /// asked for.
 ///
 /// # Errors
@@ -39,21 +39,9 @@ pub fn verify(dir: &Path, given: Given, data: &[u8]) -> Result<Claims, DeviceErr
             ..TdxEvidence::default()
         })),
     };
-    let read = |name: &str| {
-        let path = dir.join(name);
-        std::fs::read(&path).doing(|| format!("read {}", path.display()))
-    };
-    let root = |name: &str| certificates_from_pem(&read(name)?).map_err(pki);
-    let (amd, intel) = (root("amd-root.pem")?, root("intel-root.pem")?);
-    let roots = Roots {
-        snp: dawnkey_attest::snp::roots::Roots::new(amd.iter().map(Vec::as_slice)).map_err(pki)?,
-        snp_crl: CrlRule::Required,
-        tdx: TdxRoots::new(intel.iter().map(Vec::as_slice)).map_err(pki)?,
-        ..Roots::default()
-    };
+    let roots = roots(dir)?;
     let collateral = Collateral {
-        snp_crls: vec![read("amd-ark.crl")?, read("amd-ask.crl")?],
-        tdx: vec![TdxCollateral::decode(read("intel.collateral")?.as_slice()).map_err(pki)?],
+        tdx: vec![TdxCollateral::decode(read(dir, "intel.collateral")?.as_slice()).map_err(pki)?],
         ..Collateral::default()
     };
     let seconds = Timestamp::now().as_second().unsigned_abs();
@@ -62,6 +50,23 @@ pub fn verify(dir: &Path, given: Given, data: &[u8]) -> Result<Claims, DeviceErr
     verify::verify(&evidence, &binder, &roots, &collateral, now)
         .map(|verified| verified.claims().clone())
         .map_err(pki)
+}
+
+/// The mock manufacturers' roots, as a key service would be told them.
+pub(super) fn roots(dir: &Path) -> Result<Roots, DeviceError> {
+    let root = |name: &str| certificates_from_pem(&read(dir, name)?).map_err(pki);
+    let (amd, intel) = (root("amd-root.pem")?, root("intel-root.pem")?);
+    Ok(Roots {
+        snp: dawnkey_attest::snp::roots::Roots::new(amd.iter().map(Vec::as_slice)).map_err(pki)?,
+        snp_crl: CrlRule::Required,
+        tdx: TdxRoots::new(intel.iter().map(Vec::as_slice)).map_err(pki)?,
+        ..Roots::default()
+    })
+}
+
+fn read(dir: &Path, name: &str) -> Result<Vec<u8>, DeviceError> {
+    let path = dir.join(name);
+    std::fs::read(&path).doing(|| format!("read {}", path.display()))
 }
 
 fn pki(error: impl std::fmt::Display) -> DeviceError {
