@@ -269,6 +269,26 @@ fn refuses_a_key_that_may_sign_anything() {
 }
 
 #[test]
+fn refuses_another_scheme_than_the_key_is_bound_to() {
+    let tpm = SoftTpm::new();
+    let mut other = soft(&tpm);
+    let QuoteSignature::Tpmt(signature) = &mut other.quotes[0].signature else {
+        panic!("bare")
+    };
+    signature[3] = 0x0c;
+    let error = judge(other).unwrap_err();
+    assert!(matches!(
+        error,
+        PartError::Scheme {
+            number: 0,
+            found_hash: 0x000c,
+            ..
+        }
+    ));
+    assert_eq!(error.reason_class(), "tpm_quote_signature_invalid");
+}
+
+#[test]
 fn tells_a_forgery_from_an_attestation_of_another_type() {
     let tpm = SoftTpm::new();
     let other = message(0x801a, Hash::Sha256, Hash::Sha256);

@@ -59,6 +59,23 @@ pub enum PartError {
         /// What is wrong.
         source: ReadError,
     },
+    /// The signature uses another scheme than the key is bound to.
+    #[error(
+        "quote {number} is signed with scheme {found:#06x} and digest {found_hash:#06x}, the key is bound to \
+         {bound:#06x} and {bound_hash:#06x}"
+    )]
+    Scheme {
+        /// Number of the quote.
+        number: usize,
+        /// Scheme of the signature.
+        found: u16,
+        /// Digest of the signature.
+        found_hash: u16,
+        /// Scheme of the key.
+        bound: u16,
+        /// Digest of the key's scheme.
+        bound_hash: u16,
+    },
     /// The signature is not the key's.
     #[error("signature of quote {number} refused: {source}")]
     Signature {
@@ -180,10 +197,11 @@ impl PartError {
                 AttestError::NotAQuote { .. } => "not_a_quote",
                 AttestError::Malformed(_) => "malformed",
             },
-            Self::Signature { source, .. } => match source {
-                SignatureError::WeakHash { .. } => "weak_hash",
-                _ => "tpm_quote_signature_invalid",
-            },
+            Self::Signature {
+                source: SignatureError::WeakHash { .. },
+                ..
+            } => "weak_hash",
+            Self::Scheme { .. } | Self::Signature { .. } => "tpm_quote_signature_invalid",
             Self::PcrMissing { .. } | Self::PcrDigest { .. } => "pcr_digest_mismatch",
             Self::Nonce { .. } => "nonce_mismatch",
             Self::MalformedKey { .. }
@@ -223,6 +241,7 @@ impl PartError {
             | Self::KeyAttributes { .. }
             | Self::Quote { .. }
             | Self::MalformedSignature { .. }
+            | Self::Scheme { .. }
             | Self::Signature { .. }
             | Self::PcrMissing { .. }
             | Self::PcrDigest { .. } => Crypto::Invalid,

@@ -4,7 +4,10 @@ use super::{claims::AkClaims, error::PartError};
 use crate::{
     bytes::Hex,
     part::{PublicKey, QuotePart},
-    tpm::public::{Attributes, Key, Public},
+    tpm::{
+        public::{Attributes, Key, Public},
+        signature::Signature,
+    },
     verify::{certificate::key_of_spki, chain::Leaf},
 };
 
@@ -49,6 +52,21 @@ impl AttestationKey {
                     found: public.attributes.0,
                 })
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a signature by another scheme than the key is bound to.
+    pub fn check_scheme(&self, number: usize, signature: &Signature) -> Result<(), PartError> {
+        let found = (signature.value.scheme(), signature.hash);
+        match self.public.as_ref().and_then(|public| public.scheme) {
+            Some(bound) if (bound.scheme, bound.hash) != found => Err(PartError::Scheme {
+                number,
+                found: found.0,
+                found_hash: found.1,
+                bound: bound.scheme,
+                bound_hash: bound.hash,
+            }),
             _ => Ok(()),
         }
     }

@@ -16,7 +16,6 @@ use crate::{
     tpm::{
         attest::{AttestError, Quote},
         hash::Hash,
-        public::Key,
         signature::{Signature, Value},
     },
     verify::{
@@ -46,7 +45,7 @@ pub(super) fn verify(
     }
     let mut checked = Vec::with_capacity(part.quotes.len());
     for (number, signed) in part.quotes.iter().enumerate() {
-        checked.push(check(number, signed, &key.key)?);
+        checked.push(check(number, signed, &key)?);
     }
     key.check_attributes()?;
     let (certificate, chain) = (&part.ak_certificate, &part.ak_chain);
@@ -119,7 +118,7 @@ fn assemble(
 
 /// Parses one quote and checks its signature. An attestation of another type is refused only after its signature
 /// held, so that the refusal tells a misused key from a forgery.
-fn check(number: usize, signed: &SignedQuote, key: &Key) -> Result<Checked, PartError> {
+fn check(number: usize, signed: &SignedQuote, key: &AttestationKey) -> Result<Checked, PartError> {
     let refuse = |source| PartError::Quote { number, source };
     let parsed = Quote::parse(&signed.message);
     if let Err(error @ (AttestError::Magic { .. } | AttestError::Malformed(_))) = parsed {
@@ -130,7 +129,8 @@ fn check(number: usize, signed: &SignedQuote, key: &Key) -> Result<Checked, Part
         Err(_) => structured(signed),
     };
     let signature = signature.map_err(|source| PartError::MalformedSignature { number, source })?;
-    let hash = signature::check_down_to(Hash::Sha1, key, &signed.message, &signature)
+    key.check_scheme(number, &signature)?;
+    let hash = signature::check_down_to(Hash::Sha1, &key.key, &signed.message, &signature)
         .map_err(|source| PartError::Signature { number, source })?;
     let quote = parsed.map_err(refuse)?;
     Ok(Checked { quote, hash })

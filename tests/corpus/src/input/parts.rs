@@ -12,8 +12,8 @@ use dawnkey_attest::{
 use super::pcrs;
 use crate::case::{Case, CorpusError, field};
 
-/// Banks in the order in which the list names quotes.
-const BANKS: [Hash; 4] = [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512];
+/// How roles of quotes end, in the order in which the list names quotes: by bank.
+const SUFFIXES: [&str; 5] = ["_sha1", "_sha256", "_sha384", "_sha512", ""];
 
 fn part(part: Part) -> Evidence {
     Evidence::Part(Box::new(part))
@@ -41,13 +41,12 @@ pub(super) fn quote(case: &Case) -> Result<Evidence, CorpusError> {
     for role in ["ak_public_spki", "ak_public_pem"] {
         found.keys.extend(case.der(role)?.map(PublicKey::Spki));
     }
-    for bank in BANKS {
-        let name = bank.name();
-        let Some(message) = case.file(&format!("quote_msg_{name}"))? else {
+    for suffix in SUFFIXES {
+        let Some(message) = case.file(&format!("quote_msg{suffix}"))? else {
             continue;
         };
-        let structured = case.file(&format!("quote_sig_{name}"))?;
-        let signature = match case.file(&format!("quote_rawsig_{name}"))? {
+        let structured = case.file(&format!("quote_sig{suffix}"))?;
+        let signature = match case.file(&format!("quote_rawsig{suffix}"))? {
             Some(bare) if structured.is_none() => QuoteSignature::Bare(bare),
             _ => QuoteSignature::Tpmt(structured.unwrap_or_default()),
         };
@@ -61,8 +60,8 @@ pub(super) fn event_log(case: &Case) -> Result<Evidence, CorpusError> {
     let mut recorded = pcrs::of_file(case, "pcrs")?;
     recorded.extend(recorded_pcrs(case)?);
     let mut quote = None;
-    for bank in BANKS {
-        quote = quote.or(case.file(&format!("quote_msg_{}", bank.name()))?);
+    for suffix in SUFFIXES {
+        quote = quote.or(case.file(&format!("quote_msg{suffix}"))?);
     }
     Ok(part(Part::EventLog(EventLogPart {
         log: case.needed("event_log")?,
