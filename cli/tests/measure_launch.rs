@@ -274,7 +274,23 @@ fn what_does_not_fit_is_refused_with_what_would() {
             "--secure-boot",
         ),
         (
-            [&tdx[..], &["--memory", "1", "--secure-boot", "off"]].concat(),
+            [&tdx[..], &["--memory", "2048", "--secure-boot", "off"]].concat(),
+            2,
+            "--blob",
+        ),
+        (
+            [
+                &tdx[..],
+                &[
+                    "--memory",
+                    "1",
+                    "--secure-boot",
+                    "off",
+                    "--blob",
+                    "BootOrder=noise",
+                ],
+            ]
+            .concat(),
             5,
             "64 MiB",
         ),

@@ -95,12 +95,12 @@ struct MachineArgs {
     #[arg(
         long,
         value_name = "FILE",
-        requires = "secure_boot",
+        requires_all = ["secure_boot", "blob"],
         conflicts_with = "memory"
     )]
     td_hob: Option<PathBuf>,
     /// Memory of the machine in MiB, to make the TD HOB from
-    #[arg(long, value_name = "MIB", requires = "secure_boot")]
+    #[arg(long, value_name = "MIB", requires_all = ["secure_boot", "blob"])]
     memory: Option<u64>,
     /// Who lays out that memory
     #[arg(
