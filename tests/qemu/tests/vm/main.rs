@@ -12,6 +12,7 @@
 
 mod boot_chain;
 mod kernel_reports;
+mod measured;
 mod refusals;
 mod story;
 mod unlock;

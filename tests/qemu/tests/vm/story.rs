@@ -122,6 +122,7 @@ pub fn failure(step: &Step) -> (i32, String, String) {
 }
 
 const FIRST: &str = r#"
+step pcr7 cat /sys/class/tpm/tpm0/pcr-sha256/7
 step unlock dawnkey-agent --config /etc/dawnkey/agent.toml --json unlock
 step table dmsetup table --showkeys
 step mount mount -t ext4 /dev/mapper/state /mnt
