@@ -197,6 +197,10 @@ impl Operator {
             text = text.replacen(old, new, 1);
         }
         text.push_str("\n[platform.milan.snp]\nproducts = [\"Milan\"]\n");
+        for which in ["reported", "launch"] {
+            let floor = format!("tcb.Milan.{which} = {{ snp = 24, microcode = 219 }}\n");
+            text.push_str(&floor);
+        }
         fs::write(&policy, text).doing(|| format!("write {}", policy.display()))?;
         let policy = policy.display().to_string();
         self.dawnkey(&["policy", "lint", &policy]).map(drop)

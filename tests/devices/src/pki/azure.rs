@@ -15,27 +15,16 @@ use dawnkey_attest::snp::vek::VekKind;
 use crate::error::DeviceError;
 use crate::material::Material;
 
-/// Longest content of an NV index in a software TPM; Azure's has 2600 bytes, most of them zeros.
-const NV_MAX: usize = 2048;
-
 /// Puts key and report into the TPM that `tcti` names. `platform` is the file of an SNP platform.
 ///
 /// # Errors
-/// [`DeviceError::Platform`] for another platform's file, [`DeviceError::Pki`] when the report does not fit.
+/// [`DeviceError::Platform`] for another platform's file.
 pub fn provision(platform: &Path, tcti: &str) -> Result<(), DeviceError> {
     let vek = vek(platform)?;
     let mut tpm = Provisioner::at(tcti);
     let key = tpm.persist(EkKind::Rsa, AK_HANDLE);
-    let mut spec = HclSpec::for_key(&key.key);
-    spec.padded_to = 0;
     let report = ReportSpec::new(&Product::Milan, VekKind::Vcek);
-    let content = hcl_snp(&spec, &vek, report);
-    if content.len() > NV_MAX {
-        return Err(DeviceError::Pki(format!(
-            "the HCL report has {} bytes, the TPM takes {NV_MAX}",
-            content.len()
-        )));
-    }
+    let content = hcl_snp(&HclSpec::for_key(&key.key), &vek, report);
     tpm.write_nv(HCL_REPORT, &content);
     Ok(())
 }

@@ -30,8 +30,11 @@ rtmr2 = "{rtmr2}"
 
 [platform.milan.snp]
 products = ["Milan"]
+tcb.Milan.reported = {{ boot_loader = 4, tee = 1, snp = 24, microcode = 219 }}
+tcb.Milan.launch = {{ snp = 24, microcode = 219 }}
 
 [platform.xeon.tdx]
+min_tcb_evaluation_data_number = {evaluation}
 
 [volume-policy.state]
 trust_class = "tee"
@@ -41,6 +44,7 @@ rtmrs_pre_cap = [3]
 rollback = "refuse"
 "#,
         measurement = hex::encode(report.measurement),
+        evaluation = makers.spec.evaluation_number,
         mr_td = hex::encode(makers.spec.mr_td),
     )
 }

@@ -15,4 +15,5 @@ mod kernel_reports;
 mod measured;
 mod refusals;
 mod story;
+mod tee_unlock;
 mod unlock;
