@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::audit::AuditArgs;
+use crate::endorsements::EndorsementsArgs;
 use crate::evidence::EvidenceArgs;
 use crate::generate::{CompletionsArgs, ManArgs};
 use crate::init::InitArgs;
@@ -49,6 +50,8 @@ enum Command {
     Policy(PolicyArgs),
     /// Show, verify and save recorded evidence
     Evidence(EvidenceArgs),
+    /// Fetch, import, export and list what vendors say about platforms
+    Endorsements(EndorsementsArgs),
     /// Predict the measurements of images
     Measure(MeasureArgs),
     /// Verify and show audit logs
@@ -77,6 +80,7 @@ impl Cli {
             Command::Policy(args) => args.run(output),
             Command::Audit(args) => args.run(output),
             Command::Evidence(args) => args.run(output),
+            Command::Endorsements(args) => args.run(output),
             Command::Measure(args) => args.run(output),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),

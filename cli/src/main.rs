@@ -9,6 +9,7 @@ mod admin;
 mod args;
 mod audit;
 mod confirm;
+mod endorsements;
 mod evidence;
 mod files;
 mod generate;

@@ -28,6 +28,7 @@ struct StatusView {
     policy_sha256: String,
     audit_records: u64,
     audit_head: String,
+    warnings: Vec<String>,
 }
 
 impl From<wire::StatusAnswer> for StatusView {
@@ -41,6 +42,7 @@ impl From<wire::StatusAnswer> for StatusView {
             policy_sha256: printable(&answer.policy_digest),
             audit_records: answer.audit_records,
             audit_head: printable(&answer.audit_head),
+            warnings: answer.warnings.iter().map(|text| printable(text)).collect(),
         }
     }
 }
@@ -59,7 +61,7 @@ impl StatusArgs {
         })?;
         let view = StatusView::from(answer);
         output.show(&view, || {
-            fields(&[
+            let mut text = fields(&[
                 ("service id", view.service_id.clone()),
                 ("version", view.version.clone()),
                 ("up", uptime(view.uptime_seconds)),
@@ -68,7 +70,11 @@ impl StatusArgs {
                 ("policy sha256", view.policy_sha256.clone()),
                 ("audit records", view.audit_records.to_string()),
                 ("audit head", view.audit_head.clone()),
-            ])
+            ]);
+            for warning in &view.warnings {
+                text.push_str(&format!("warning: {warning}\n"));
+            }
+            text
         })?;
         Ok(Exit::Done)
     }

@@ -36,7 +36,7 @@ pub(crate) struct Parts {
     keys: Vec<Found>,
     /// The evidence has a certificate that holds.
     key_brought: bool,
-    /// Revocation lists of AMD: any one of the items will do where the product line is not known.
+    /// Revocation lists of AMD, of each product line that the report may be of.
     lists: Vec<Found>,
     /// Whole collateral of Intel, or what there is of it.
     intel: Vec<Found>,
@@ -82,22 +82,33 @@ fn amd(store: &Store, wants: &SnpWants, now: u64, parts: &mut Parts) {
         _ => checked(&wants.table.vcek),
     };
     let list = checked(&wants.table.crl);
+    let mut known = None;
     for product in &wants.products {
         let candidates = match wants.key {
             KeyName::Provider => store.vleks(product, wants.tcb),
             _ => wants.vcek(product).into_iter().collect(),
         };
-        parts.key_brought |= key.as_ref().is_some_and(|key| match &key.item {
+        let brought = key.as_ref().is_some_and(|key| match &key.item {
             Item::Vlek {
                 product: of, tcb, ..
             } => of == product && *tcb == wants.tcb,
             item => candidates.contains(item),
         });
+        parts.key_brought |= brought;
         parts.keys.extend(candidates.into_iter().map(|item| Found {
             stored: stored(store, &item, now),
             brought: None,
             item,
         }));
+        if brought || parts.keys.last().is_some_and(|key| key.stored.is_some()) {
+            known = Some(product);
+        }
+    }
+    for product in wants
+        .products
+        .iter()
+        .filter(|of| known.is_none_or(|it| it == *of))
+    {
         let item = wants.crl(product);
         parts.lists.push(Found {
             stored: stored(store, &item, now),
@@ -154,16 +165,13 @@ impl Parts {
     /// Items that neither evidence nor store has, or only expired.
     pub fn absent(&self, now: u64) -> Vec<Item> {
         let has = |found: &Found| found.newest().is_some_and(|checked| checked.until >= now);
-        let names = |all: &[Found]| all.iter().map(|found| found.item.clone()).collect();
+        let name = |found: &Found| found.item.clone();
         let mut absent = Vec::new();
         if !self.key_brought && !self.keys.iter().any(has) {
-            absent.extend::<Vec<Item>>(names(&self.keys));
+            absent.extend(self.keys.iter().map(name));
         }
-        if !self.lists.iter().any(has) {
-            absent.extend::<Vec<Item>>(names(&self.lists));
-        }
-        let intel = self.intel.iter().filter(|found| !has(found));
-        absent.extend(intel.map(|found| found.item.clone()));
+        let dated = self.lists.iter().chain(&self.intel);
+        absent.extend(dated.filter(|found| !has(found)).map(name));
         absent
     }
 

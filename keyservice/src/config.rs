@@ -1,5 +1,8 @@
 //! The configuration file: read once, strictly, into typed values with absolute paths.
 
+mod endorsements;
+
+use dawnkey_endorse::Settings;
 use dawnkey_secret::MasterSecret;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -142,6 +145,8 @@ pub struct Config {
     pub audit: PathBuf,
     /// Bounds.
     pub limits: Limits,
+    /// Where vendors' certificates and statements are kept. Without it, evidence must bring all that it needs.
+    pub endorsements: Option<Settings>,
 }
 
 #[derive(Deserialize)]
@@ -156,6 +161,7 @@ struct File {
     audit: FileSection,
     #[serde(default)]
     limits: Limits,
+    endorsements: Option<endorsements::Section>,
 }
 
 #[derive(Deserialize)]
@@ -236,6 +242,10 @@ impl Config {
         check(&file.limits).map_err(|(key, problem)| value(key, problem))?;
         let base = path.parent().unwrap_or(Path::new("."));
         let at = |relative: PathBuf| base.join(relative);
+        let endorsements = file.endorsements.map(|section| section.settings(at));
+        let endorsements = endorsements
+            .transpose()
+            .map_err(|(key, problem)| value(key, &problem))?;
         Ok(Self {
             service_id: file.service_id,
             listen: Listen {
@@ -257,6 +267,7 @@ impl Config {
             policy: at(file.policy.file),
             audit: at(file.audit.file),
             limits: file.limits,
+            endorsements,
         })
     }
 }

@@ -23,6 +23,13 @@ pub enum Event<'a> {
         /// Its SHA-256.
         digest: &'a str,
     },
+    /// Endorsements are kept.
+    Endorsements {
+        /// The store's directory.
+        path: &'a Path,
+        /// Whether vendors' services are asked.
+        online: bool,
+    },
     /// The policy has a finding of `dawnkey policy lint`.
     PolicyFinding {
         /// The key.
@@ -79,6 +86,9 @@ pub fn emit(event: &Event<'_>) {
         Event::Listening { what, address } => info!(what, %address, "listening"),
         Event::PolicyLoaded { path, digest } => {
             info!(path = %path.display(), digest, "policy in force");
+        }
+        Event::Endorsements { path, online } => {
+            info!(path = %path.display(), online, "endorsements in use");
         }
         Event::PolicyFinding { key, problem } => warn!(key, problem, "policy finding"),
         Event::PolicyKept { error } => warn!(%error, "policy not usable, the one before stays"),

@@ -295,3 +295,30 @@ async fn offline_nobody_is_asked() {
         endorsements.metrics()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_names_no_product_line_is_looked_up_in_each_that_it_may_be_of() {
+    let world = World::new();
+    let mut report = ReportSpec::new(&Product::Milan, VekKind::Vcek);
+    report.version = 2;
+    report.report_data = REPORT_DATA;
+    let evidence = Evidence::Snp(Box::new(SnpEvidence {
+        report: report.sign(&VCEK),
+        certificates: Vec::new(),
+    }));
+    let collateral = world.endorsements.collateral_for(&evidence).await;
+    assert_eq!(judge(&evidence, &collateral), Ok(()));
+    let genoa = world
+        .vendor
+        .asked()
+        .into_iter()
+        .filter(|path| path.contains("Genoa"));
+    assert_eq!(genoa.count(), 2, "{:?}", world.vendor.asked());
+    world.vendor.forget();
+    let again = world.restarted().collateral_for(&evidence).await;
+    assert_eq!(judge(&evidence, &again), Ok(()));
+    assert!(
+        world.vendor.asked().is_empty(),
+        "the certificate tells the line"
+    );
+}

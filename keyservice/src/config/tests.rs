@@ -115,3 +115,26 @@ fn reads_a_systemd_credential_by_name() {
     let source = parse(&text).unwrap().kek.master_secret;
     assert_eq!(source, MasterSource::Credential("master".into()));
 }
+
+#[test]
+fn endorsements_are_absent_offline_or_online() {
+    assert_eq!(parse(FILE).unwrap().endorsements, None);
+    let with = |text: &str| parse(&format!("{FILE}[endorsements]\n{text}"));
+    let offline = with("path = \"e\"\nonline = false\n").unwrap();
+    let offline = offline.endorsements.unwrap();
+    assert_eq!(offline.path, Path::new("/etc/dawnkey/e"));
+    assert_eq!(offline.online, None);
+    let online = with("path = \"/e\"\nonline = true\nintel_url = \"https://pccs.example\"\n");
+    let online = online.unwrap().endorsements.unwrap().online.unwrap();
+    assert_eq!(online.intel_url, "https://pccs.example");
+    assert_eq!(online.amd_url, "https://kdsintf.amd.com");
+    for bad in [
+        "path = \"e\"",
+        "online = true",
+        "path = \"e\"\nonline = true\nsurprise = 1",
+        "path = \"e\"\nonline = true\nrefresh_hours = 0",
+        "path = \"e\"\nonline = true\namd_url = \"http://kdsintf.amd.com\"",
+    ] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+}

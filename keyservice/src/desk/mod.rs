@@ -11,6 +11,7 @@
 //! that cannot be written, the change is taken back and no key leaves.
 
 mod case;
+mod collateral;
 mod commit;
 mod confirm;
 mod enrol;
@@ -37,6 +38,7 @@ use crate::policy::Policy;
 use crate::records::Records;
 use crate::release::Fresh;
 use aws_lc_rs::rand;
+use dawnkey_endorse::{Endorsements, Trust};
 use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::message::{Reason, Refusal, Retry};
 use dawnkey_secret::ConfirmToken;
@@ -70,6 +72,7 @@ pub struct Desk {
     pub gate: Gate,
     /// When the service started.
     pub started: Instant,
+    endorsements: Option<Arc<Endorsements>>,
     policy: RwLock<Arc<Policy>>,
 }
 
@@ -112,6 +115,7 @@ impl Desk {
             lease_seconds: parts.lease_seconds,
             gate: parts.gate,
             started: Instant::now(),
+            endorsements: None,
             policy: RwLock::new(Arc::new(parts.policy)),
         }
     }
@@ -122,8 +126,24 @@ impl Desk {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Looks for what evidence needs beside itself in `endorsements`.
+    #[must_use]
+    pub fn with_endorsements(mut self, endorsements: Option<Arc<Endorsements>>) -> Self {
+        self.endorsements = endorsements;
+        self
+    }
+
+    /// What vendors say about platforms, if a store is configured.
+    #[must_use]
+    pub fn endorsements(&self) -> Option<&Arc<Endorsements>> {
+        self.endorsements.as_ref()
+    }
+
     /// Puts another policy in force; requests that are under way end under the old one.
     pub fn set_policy(&self, policy: Policy) {
+        if let Some(endorsements) = &self.endorsements {
+            endorsements.set_trust(Trust::from(&policy.roots));
+        }
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 

@@ -11,6 +11,7 @@ use crate::store::{MemoryStore, Stored, Table};
 use crate::volume::{Digest32, InstanceRecord, VolumeRecord};
 use dawnkey_attest::claims::Claims;
 use dawnkey_attest::evidence::Evidence;
+use dawnkey_endorse::Endorsements;
 use dawnkey_proto::binding::{Bound, Exporter, Role, SpkiDigest, binder};
 use dawnkey_proto::message::{Answer, Ask, Challenge, Confirm, Release, Request, SeenHeader};
 use dawnkey_proto::seal::Recipient;
@@ -78,6 +79,15 @@ impl World {
         let record = VolumeRecord::new(volume, "state".into(), String::new(), dek, now());
         world.desk.records.create_volume(&record).await.unwrap();
         world
+    }
+
+    /// The same with a store of endorsements.
+    pub(crate) fn with_endorsements(self, endorsements: Arc<Endorsements>) -> Self {
+        let desk = Arc::into_inner(self.desk).unwrap();
+        Self {
+            desk: Arc::new(desk.with_endorsements(Some(endorsements))),
+            ..self
+        }
     }
 
     pub(crate) fn records(&self) -> Vec<Record> {

@@ -10,7 +10,6 @@ use crate::release::{Decision, Granted, Rules, decide};
 use crate::report::{self, Event};
 use crate::store::StoreError;
 use crate::volume::VolumeRecord;
-use dawnkey_attest::verify::Collateral;
 use dawnkey_proto::binding::{self, Binder, Bound, Role};
 use dawnkey_proto::message::{
     self, Answer, Ask, MessageError, Provision, Reason, ReceivedRequest, Refusal, Release, Request,
@@ -187,6 +186,8 @@ impl Desk {
     }
 
     async fn appraise(&self, received: ReceivedRequest, binder: Binder) -> Result<Appraised, No> {
+        // Before the gate: who waits for a vendor holds no place.
+        let collateral = self.collateral(&received.evidence).await;
         let permit = self.gate.enter().await.map_err(|full| {
             let detail = "the key service is busy";
             let retry = Retry::After(full.retry_after);
@@ -198,7 +199,6 @@ impl Desk {
             ))
         })?;
         let (policy, now, started) = (self.policy(), self.now(), Instant::now());
-        let collateral = Collateral::default();
         let work = tokio::task::spawn_blocking(move || {
             let appraised = appraise(&received.evidence, &binder, &policy.roots, &collateral, now);
             drop(permit);
@@ -330,9 +330,7 @@ impl Desk {
         };
         let sealed = seal::seal_release(&ready.request.hpke_public_key, &purpose, &dek, &token)
             .map_err(|e| refusal(Reason::MalformedRequest, e.to_string(), "", Retry::Never))?;
-        if let Identity::Claimed(..) = identity {
-            self.enrol(ready, identity, case).await?;
-        }
+        self.enrol(ready, identity, case).await?;
         let (event, answer) = match (ready.request.ask, grant) {
             (Ask::Provision, Some(grant_id)) => {
                 let release = release(sealed);

@@ -225,6 +225,9 @@ impl Admin for Admins {
             audit_head: hex::encode(head.hash),
             kek: desk.ring.name().to_owned(),
             store: desk.records.backend().to_owned(),
+            warnings: desk
+                .endorsements()
+                .map_or_else(Vec::new, |all| all.warnings()),
         }))
     }
 }

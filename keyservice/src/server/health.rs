@@ -54,7 +54,9 @@ async fn answer(mut tcp: TcpStream, desk: &Desk) -> std::io::Result<()> {
     let (status, body) = match (words.next(), words.next()) {
         (Some(b"GET"), Some(b"/metrics")) => {
             let records = desk.audit.head().map(|head| head.seq);
-            ("200 OK", desk.metrics.render(records))
+            let endorsements = desk.endorsements().map(|all| all.metrics());
+            let metrics = desk.metrics.render(records) + &endorsements.unwrap_or_default();
+            ("200 OK", metrics)
         }
         (Some(b"GET"), Some(b"/healthz")) => ("200 OK", "alive\n".to_owned()),
         (Some(b"GET"), Some(b"/readyz")) => match readiness(desk).await {

@@ -22,5 +22,8 @@ pub use tls::IdentityError;
 /// Checks everything a start needs but the store, the audit log and the master secret: the policy and the TLS files.
 pub fn check(config: &crate::config::Config) -> Result<crate::policy::Policy, StartError> {
     tls::load(&config.tls)?;
+    if let Some(settings) = &config.endorsements {
+        dawnkey_endorse::service::check_settings(settings)?;
+    }
     Ok(crate::policy::Policy::load(&config.policy)?)
 }

@@ -15,6 +15,7 @@ use crate::policy::{Policy, PolicyError, Severity, lint};
 use crate::records::Records;
 use crate::report::{self, Event};
 use crate::store::{OpenError, RedbStore};
+use dawnkey_endorse::{Endorsements, SetupError, Trust};
 use dawnkey_proto::MAX_MESSAGE_BYTES;
 use dawnkey_proto::wire::admin_server::AdminServer;
 use dawnkey_proto::wire::key_service_server::KeyServiceServer;
@@ -44,6 +45,9 @@ pub enum StartError {
     /// Its audit log cannot be continued.
     #[error(transparent)]
     Audit(#[from] LogError),
+    /// Its endorsements cannot be kept or had.
+    #[error("endorsements: {0}")]
+    Endorsements(#[from] SetupError),
     /// It cannot listen.
     #[error("listen on {address} (listen.{what}): {source}")]
     Listen {
@@ -130,7 +134,11 @@ impl Service {
             .with("service", config.service_id.to_string())
             .with("policy", policy.digest.clone());
         audit.append(begun).await?;
-        let desk = Arc::new(Desk::new(Parts {
+        let endorsements = endorsements(&config, &policy, &clock)?;
+        if let Some(endorsements) = &endorsements {
+            endorsements.survey().await;
+        }
+        let desk = Desk::new(Parts {
             service_id: config.service_id,
             own_spki: loaded.own_spki,
             records: Records::new(Arc::new(store)),
@@ -141,9 +149,32 @@ impl Service {
             lease_seconds: limits.lease_seconds,
             gate,
             policy,
-        }));
-        listen(config, loaded, desk).await
+        });
+        listen(
+            config,
+            loaded,
+            Arc::new(desk.with_endorsements(endorsements)),
+        )
+        .await
     }
+}
+
+/// Opens the store of endorsements, if one is configured.
+fn endorsements(
+    config: &Config,
+    policy: &Policy,
+    clock: &Clock,
+) -> Result<Option<Arc<Endorsements>>, SetupError> {
+    let Some(settings) = &config.endorsements else {
+        return Ok(None);
+    };
+    let trust = Trust::from(&policy.roots);
+    let endorsements = Endorsements::open(settings, trust, Arc::clone(clock))?;
+    report::emit(&Event::Endorsements {
+        path: &settings.path,
+        online: settings.online.is_some(),
+    });
+    Ok(Some(endorsements))
 }
 
 fn announce(config: &Config, policy: &Policy) {
@@ -234,6 +265,16 @@ async fn listen(
         tokio::spawn(async { drop(admins.await) }),
         tokio::spawn(health::serve(metrics, Arc::clone(&desk), stop.clone())),
     ];
+    if let Some(endorsements) = desk.endorsements().cloned() {
+        let stop = stop.clone().cancelled_owned();
+        // Ends with the service; what it fetches is written as a whole or not at all.
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop => {}
+                () = endorsements.keep_fresh() => {}
+            }
+        });
+    }
     Ok(Running {
         addresses,
         desk,

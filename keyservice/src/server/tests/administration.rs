@@ -1,6 +1,6 @@
 //! What operators can do.
 
-use super::{Site, new_volume};
+use super::{Site, http_get, new_volume};
 use dawnkey_proto::seal::{Purpose, Recipient, Sealed};
 use dawnkey_proto::wire::{
     CreateVolumeRequest, ExportDekRequest, InstanceRef, ListInstancesRequest, ListVolumesRequest,
@@ -152,4 +152,25 @@ async fn refuses_to_forget_an_unknown_instance_and_to_break_no_lease() {
     }
     let all = admin.list_instances(ListInstancesRequest {}).await.unwrap();
     assert!(all.into_inner().instances.is_empty());
+}
+
+#[tokio::test]
+async fn status_and_metrics_tell_of_endorsements() {
+    let mut site = Site::new();
+    site.limits = "[endorsements]\npath = \"endorsements\"\nonline = false";
+    std::fs::create_dir(site.path("endorsements")).unwrap();
+    std::fs::write(site.path("endorsements").join("notes.txt"), "none").unwrap();
+    let running = site.start().await;
+    let mut admin = site.admin(&running).await;
+    let status = admin.status(StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.warnings.len(), 1, "{:?}", status.warnings);
+    assert!(
+        status.warnings[0].contains("notes.txt"),
+        "{:?}",
+        status.warnings
+    );
+    let text = http_get(running.addresses.metrics, "/metrics").await;
+    let refused = "dawnkey_endorsements{class=\"unknown\",state=\"refused\"} 1";
+    assert!(text.contains(refused), "{text}");
+    assert!(running.shutdown().await);
 }
