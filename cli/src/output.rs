@@ -23,7 +23,8 @@ impl Output {
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
         let mut out = if self.json {
-            serde_json::to_string_pretty(value).map_err(|e| broken(&std::io::Error::other(e)))?
+            let text = serde_json::to_string_pretty(value);
+            escaped(&text.map_err(|e| broken(&std::io::Error::other(e)))?)
         } else {
             text()
         };
@@ -32,6 +33,25 @@ impl Output {
         }
         raw(out.as_bytes())
     }
+}
+
+/// Whether a terminal may obey a character, or show others elsewhere because of it.
+pub(crate) fn is_unsafe(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
+/// JSON whose strings hold no such character: the writer escapes those below U+0020 only.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            c if c != '\n' && is_unsafe(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Prints bytes as they are. A reader that has gone away (`| head`) is no failure.
@@ -113,6 +133,15 @@ mod tests {
             table(["ID", "STATE"], &rows),
             "ID   STATE\na    long cell\nbbb\n"
         );
+    }
+
+    #[test]
+    fn json_keeps_its_strings_and_holds_nothing_that_a_terminal_obeys() {
+        let hostile = "a\u{1b}[2J\u{9b}31m\u{202e}\u{7f}\nz";
+        let text = escaped(&serde_json::to_string_pretty(&[hostile]).unwrap());
+        assert!(text.chars().all(|c| c == '\n' || !is_unsafe(c)), "{text:?}");
+        let back: Vec<String> = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, [hostile]);
     }
 
     #[test]

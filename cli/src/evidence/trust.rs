@@ -53,9 +53,10 @@ impl TrustArgs {
         for path in &self.roots {
             all.extend(certificates(path)?);
         }
+        let readable = all.iter().map(Vec::as_slice);
+        let readable = readable.filter(|der| Certificate::parse(der).is_ok());
         let is_root = |der: &&[u8]| Certificate::parse(der).is_ok_and(|c| c.subject == c.issuer);
-        let (own, others): (Vec<&[u8]>, Vec<&[u8]>) =
-            all.iter().map(Vec::as_slice).partition(is_root);
+        let (own, others): (Vec<&[u8]>, Vec<&[u8]>) = readable.partition(is_root);
         let amd = AmdRoots::new(own).and_then(|roots| roots.with_intermediates(others));
         let amd = amd.map_err(|e| {
             let places: Vec<String> = self.roots.iter().map(|p| p.display().to_string()).collect();
@@ -65,7 +66,7 @@ impl TrustArgs {
         let intel: Vec<&[u8]> = all.iter().filter(usable).map(Vec::as_slice).collect();
         Ok(Roots {
             snp: amd,
-            // Certificates of another kind's CA are no roots of Intel's PKI, which is no mistake.
+            // None of them being a root of Intel's PKI is no mistake: they are of another kind.
             tdx: TdxRoots::new(intel).unwrap_or_default(),
             tpm_ek: all.clone(),
             tpm_ak: all,

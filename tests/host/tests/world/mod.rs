@@ -7,6 +7,7 @@
     clippy::panic
 )]
 
+pub mod guest;
 pub mod node;
 pub mod operator;
 pub mod pki;
@@ -47,15 +48,28 @@ impl World {
     }
 
     pub async fn without_volume(image: &BTreeMap<u8, Vec<u8>>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let pki = Pki::new();
-        pki.write(dir.path());
         let tpm_ca = SwtpmCa::new();
         // The CA is made with its first TPM.
         drop(dawnkey_attest::fake::Swtpm::start(&tpm_ca, node::KIND));
         let roots = [tpm_ca.root_pem(), tpm_ca.issuer_pem()].concat();
-        std::fs::write(dir.path().join("ek-ca.pem"), roots).unwrap();
-        std::fs::write(dir.path().join("policy.toml"), policy(image)).unwrap();
+        Self::start(tpm_ca, &policy(image), &[("ek-ca.pem", roots)]).await
+    }
+
+    /// Starts a service with a policy that names these files, and makes a volume.
+    pub async fn with_policy(policy: &str, files: &[(&str, Vec<u8>)]) -> Self {
+        let world = Self::start(SwtpmCa::new(), policy, files).await;
+        world.create_volume(VOLUME).await;
+        world
+    }
+
+    async fn start(tpm_ca: SwtpmCa, policy: &str, files: &[(&str, Vec<u8>)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::new();
+        pki.write(dir.path());
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
         let config = Config::parse(&dir.path().join("keyservice.toml"), CONFIG).unwrap();
         let master_secret = MasterSecret::take(&mut [0x77; 32]).unwrap();
         let start = Start {
