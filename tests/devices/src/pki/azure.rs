@@ -15,6 +15,9 @@ use dawnkey_attest::snp::vek::VekKind;
 use crate::error::DeviceError;
 use crate::material::Material;
 
+/// The largest NV index of a software TPM; Azure's has 2600 bytes, many of them zeros.
+const NV_MOST: usize = 2048;
+
 /// Puts key and report into the TPM that `tcti` names. `platform` is the file of an SNP platform.
 ///
 /// # Errors
@@ -24,7 +27,14 @@ pub fn provision(platform: &Path, tcti: &str) -> Result<(), DeviceError> {
     let mut tpm = Provisioner::at(tcti);
     let key = tpm.persist(EkKind::Rsa, AK_HANDLE);
     let report = ReportSpec::new(&Product::Milan, VekKind::Vcek);
-    let content = hcl_snp(&HclSpec::for_key(&key.key), &vek, report);
+    let mut spec = HclSpec::for_key(&key.key);
+    spec.padded_to = NV_MOST;
+    let keys = spec.claims.get_mut("keys");
+    if let Some(keys) = keys.and_then(serde_json::Value::as_array_mut) {
+        // Without the endorsement key, which nobody asks for, it fits.
+        keys.truncate(1);
+    }
+    let content = hcl_snp(&spec, &vek, report);
     tpm.write_nv(HCL_REPORT, &content);
     Ok(())
 }

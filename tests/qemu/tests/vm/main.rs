@@ -10,6 +10,7 @@
     clippy::panic
 )]
 
+mod azure;
 mod boot_chain;
 mod kernel_reports;
 mod measured;
