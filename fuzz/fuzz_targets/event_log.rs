@@ -1,7 +1,7 @@
 //! An event log as a host hands it over: parsed within limits, then replayed.
 #![no_main]
 
-use dawnkey_attest::eventlog::{EventLog, Limits, describe::describe, replay::replay};
+use dawnkey_attest::eventlog::{EventLog, Limits, describe::describe, proof::proof, replay::replay};
 use dawnkey_attest::tpm::hash::Hash;
 use libfuzzer_sys::fuzz_target;
 
@@ -9,7 +9,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(log) = EventLog::parse(bytes, Limits::default()) else { return };
     assert!(log.parsed_bytes <= bytes.len());
     for event in &log.events {
-        let _ = describe(event);
+        let _ = (describe(event), proof(event, Hash::Sha256));
     }
     for id in [0x0004, 0x000b, 0x000c, 0x000d] {
         if let Some(bank) = Hash::from_id(id) {

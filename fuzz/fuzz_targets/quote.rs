@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Quote::parse(bytes);
-    let _ = Signature::parse(bytes);
+    let _ = (Signature::parse(bytes), Public::parse_sized(bytes));
     if let Ok(public) = Public::parse(bytes) {
         assert_eq!(public.bytes(), bytes, "a public area is kept as it came");
         let _ = public.name();
