@@ -1,7 +1,9 @@
 //! `dawnkey-test-tee`: the stand-ins, in the guest.
 //!
-//!     dawnkey-test-tee start KIND FILE    starts one in the background, prints its process id when it is there
-//!     dawnkey-test-tee serve KIND FILE    serves one, prints `ready` when it is there
+//! | command | does |
+//! |---|---|
+//! | `start KIND FILE` | starts one in the background and prints its process id when it is there |
+//! | `serve KIND FILE` | serves one and prints `ready` when it is there |
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
