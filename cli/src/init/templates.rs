@@ -55,6 +55,11 @@ file = "policy.toml"
 
 [audit]
 file = "audit.log"
+
+# Certificates, revocation lists and TCB statements of AMD and Intel; docs/endorsements.md.
+# [endorsements]
+# path = "endorsements"
+# online = true    # whether this service may ask the vendors
 "#,
             id = self.service_id,
             unlock = self.unlock,
