@@ -351,3 +351,35 @@ fn policy_test_refuses_evidence_that_is_not_genuine() {
     let absent = test(dir.path(), &["--recorded", "--volume-policy", "gone"]);
     assert_eq!(absent.code, 2, "{}", absent.out);
 }
+
+#[test]
+fn finds_what_evidence_lacks_in_a_store_of_endorsements() {
+    let dir = snp(|_| ());
+    policy(dir.path());
+    for name in ["vcek.der", "ask.der", "crl.der"] {
+        let import: &[&str] = &["endorsements", "import", name, "--store", "store"];
+        let roots: &[&str] = &["--policy", "policy.toml"];
+        let run = run(dir.path(), &[import, roots]);
+        assert_eq!(run.code, 0, "{name}: {}{}", run.out, run.err);
+    }
+    let bare: &[&str] = &[
+        "report.bin",
+        "--kind",
+        "snp",
+        "--unbound",
+        "--policy",
+        "policy.toml",
+        "--at",
+        AT,
+    ];
+    let without = run(dir.path(), &[&["evidence", "verify"], bare]);
+    assert_eq!(without.code, 1, "{}", without.err);
+    let with: &[&str] = &["--endorsements", "store"];
+    let verified = run(dir.path(), &[&["evidence", "verify"], bare, with]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+    let absent = run(
+        dir.path(),
+        &[&["evidence", "verify"], bare, &["--endorsements", "none"]],
+    );
+    assert_eq!(absent.code, 5, "{}", absent.out);
+}

@@ -9,8 +9,12 @@ use dawnkey_attest::snp::certs::Certificate;
 use dawnkey_attest::snp::{CrlRule, roots::Roots as AmdRoots};
 use dawnkey_attest::tdx::TdxRoots;
 use dawnkey_attest::verify::{Collateral, Roots};
+use dawnkey_endorse::service::REFRESH;
+use dawnkey_endorse::{Endorsements, Settings, Trust};
 use dawnkey_keyservice::policy::Policy;
-use std::path::PathBuf;
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Whom to trust.
 #[derive(Debug, Args)]
@@ -93,12 +97,23 @@ pub(crate) struct Helpers {
     /// Certificates between a TPM's certificate and its root, DER or PEM; may be given several times
     #[arg(long, value_name = "FILE")]
     intermediate: Vec<PathBuf>,
+    /// Store of endorsements to look into for what is missing
+    #[arg(long, value_name = "DIR")]
+    endorsements: Option<PathBuf>,
 }
 
 impl Helpers {
-    /// Reads them.
-    pub(crate) fn collateral(&self) -> Result<Collateral, Failure> {
-        let mut collateral = Collateral::default();
+    /// Reads them: from the store what this evidence needs, with `roots` and as of `now`.
+    pub(crate) fn collateral(
+        &self,
+        evidence: &Evidence,
+        roots: &Roots,
+        now: Timestamp,
+    ) -> Result<Collateral, Failure> {
+        let mut collateral = match &self.endorsements {
+            Some(store) => stored(store, evidence, roots, now)?,
+            None => Collateral::default(),
+        };
         for path in &self.crl {
             let list = files::read(path, "the revocation list", files::MAX_TEXT)?;
             collateral.snp_crls.push(list);
@@ -108,6 +123,39 @@ impl Helpers {
         }
         Ok(collateral)
     }
+}
+
+/// What a store has for this evidence. No vendor is asked.
+fn stored(
+    store: &Path,
+    evidence: &Evidence,
+    roots: &Roots,
+    now: Timestamp,
+) -> Result<Collateral, Failure> {
+    let unusable = |e: &dyn std::fmt::Display| {
+        let right = "a directory that `dawnkey endorsements` filled";
+        Failure::local(
+            format!("open the store of endorsements: {e}"),
+            store.display(),
+            right,
+        )
+    };
+    if !store.is_dir() {
+        return Err(unusable(&"there is no such directory"));
+    }
+    let settings = Settings {
+        path: store.to_owned(),
+        online: None,
+        refresh: REFRESH,
+    };
+    let clock = Arc::new(move || now);
+    let endorsements = Endorsements::open(&settings, Trust::from(roots), clock);
+    let endorsements = endorsements.map_err(|e| unusable(&e))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let runtime = runtime.map_err(|e| unusable(&e))?;
+    Ok(runtime.block_on(endorsements.collateral_for(evidence)))
 }
 
 /// What evidence has to be bound to.

@@ -69,8 +69,8 @@ impl VerifyArgs {
         let evidence = self.input.read()?;
         let binder = self.binder.explicit(&evidence)?;
         let roots = self.trust.roots()?;
-        let collateral = self.helpers.collateral()?;
         let now = self.at.unwrap_or_else(Timestamp::now);
+        let collateral = self.helpers.collateral(&evidence, &roots, now)?;
         let checked = check(&evidence, &binder, &roots, &collateral, now);
         output.show(&checked, || checked.text(now))?;
         Ok(match checked {

@@ -47,7 +47,7 @@ impl TestArgs {
         known(&policy, &self.volume_policy, &self.policy)?;
         let evidence = self.input.read()?;
         let now = self.at.unwrap_or_else(Timestamp::now);
-        let collateral = self.helpers.collateral()?;
+        let collateral = self.helpers.collateral(&evidence, &policy.roots, now)?;
         let binder = self.binder.binder()?;
         let checked = check(&evidence, &binder, &policy.roots, &collateral, now);
         let Checked::Accepted { claims, .. } = &checked else {
