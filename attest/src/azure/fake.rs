@@ -5,7 +5,7 @@
 //! mock's root as the trusted one, to the verifier. No release build contains this module; it panics on failure, for
 //! a test cannot go on without its fixture.
 //!
-//! ```ignore
+//! ```text
 //! let amd = MockAmd::new(Product::Milan);
 //! let vek = amd.issue(&VekSpec::new(VekKind::Vcek, amd.product()));
 //! let report = ReportSpec::new(amd.product(), VekKind::Vcek);

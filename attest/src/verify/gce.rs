@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const EXTENSION: &str = "30300c05617a6f6e6502020539\
+    const EXTENSION: &str = "302f0c05617a6f6e6502020539\
          0c0770726f6a656374020711223344556677\
          0c02766da00c300aa003020101a1030101ff";
 
