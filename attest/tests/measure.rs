@@ -188,6 +188,15 @@ fn refuses_sections_and_tables_outside_the_file() {
         measure::uki(&huge, None),
         Err(MeasureError::Malformed { .. })
     ));
+    let mut many = image(STUB_252, b"quiet");
+    for section in 0..3 {
+        let size = OPTIONAL + 240 + 40 * section + 8;
+        many[size..size + 4].copy_from_slice(&(6u32 << 20).to_le_bytes());
+    }
+    assert!(matches!(
+        measure::uki(&many, None),
+        Err(MeasureError::Malformed { .. })
+    ));
     let mut table = image(STUB_252, b"quiet");
     table[OPTIONAL + 112 + 4 * 8 + 4..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
     assert!(matches!(

@@ -28,8 +28,8 @@ pub(super) struct Section<'a> {
 
 /// `WIN_CERT_TYPE_PKCS_SIGNED_DATA`
 const PKCS_SIGNED_DATA: u16 = 2;
-/// Largest section in memory, a bound on zero filling.
-const MAX_SECTION: usize = 1 << 30;
+/// Most zeros that all sections together have in memory behind their bytes in the file. Stubs have a few pages.
+const MAX_ZEROS: usize = 16 << 20;
 
 impl<'a> Pe<'a> {
     /// Parses headers and section table; `what` names the file in errors.
@@ -50,6 +50,15 @@ impl<'a> Pe<'a> {
 
     /// All sections, in the order of the table.
     pub(super) fn sections(&self) -> Result<Vec<Section<'a>>, MeasureError> {
+        let zeros = self.file.section_table().iter().map(|header| {
+            let memory = usize_of(header.virtual_size.get(LE));
+            memory.saturating_sub(usize_of(header.size_of_raw_data.get(LE)))
+        });
+        if zeros.fold(0, usize::saturating_add) > MAX_ZEROS {
+            return Err(
+                self.malformed("its sections have more than 16 MiB that are not in the file")
+            );
+        }
         self.file
             .section_table()
             .iter()
@@ -70,9 +79,6 @@ impl<'a> Pe<'a> {
         let start = usize_of(header.pointer_to_raw_data.get(LE));
         let raw = usize_of(header.size_of_raw_data.get(LE));
         let memory = usize_of(header.virtual_size.get(LE));
-        if memory > MAX_SECTION {
-            return Err(self.malformed("a section is larger than 1 GiB in memory"));
-        }
         let taken = raw.min(memory);
         let bytes = self
             .bytes

@@ -45,9 +45,9 @@ pub use certificate::{INTEL_ROOT, TdxRoots};
 #[cfg(feature = "verify")]
 pub use claims::{CollateralClaims, PlatformClaims, QeClaims, TdxClaims, TdxVerified};
 #[cfg(feature = "verify")]
-pub use collateral::{CheckedCollateral, PckCa, Statement, Subject};
-#[cfg(feature = "verify")]
 pub(crate) use collateral::fmspc;
+#[cfg(feature = "verify")]
+pub use collateral::{CheckedCollateral, PckCa, Statement, Subject};
 #[cfg(feature = "verify")]
 pub use error::{Chain, Level, Part, TdxError};
 #[cfg(feature = "verify")]

@@ -14,8 +14,8 @@ pub(crate) mod testing;
 
 pub(crate) use admit::Admitted;
 pub use admit::Denial;
-pub use identity::{Identity, instance_of};
 pub(crate) use identity::key_name;
+pub use identity::{Identity, instance_of};
 pub use judge::{Decision, Freshness, TraceLine, Verdict};
 pub use lint::{Finding, Severity, lint, lint_at};
 pub use reference::{Register, Section};

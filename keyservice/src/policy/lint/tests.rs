@@ -65,11 +65,7 @@ fn finds_weak_rules() {
         "volume-policy.state.rollback"
     ));
     let tee = FILE.replacen("\"hypervisor\"", "\"tee\"", 1);
-    assert!(has(
-        &tee,
-        Severity::Error,
-        "volume-policy.state.platforms"
-    ));
+    assert!(has(&tee, Severity::Error, "volume-policy.state.platforms"));
 }
 
 #[test]
