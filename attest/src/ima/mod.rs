@@ -3,7 +3,7 @@
 //!
 //! Like an event log a list proves nothing by itself: each entry's template digest must be that of its template
 //! data ([`List::template_hash_mismatches`]), and all of them must replay to the PCR of a genuine quote
-//! ([`replay`]). Both forms of the list are read, with any template: known ones field by field, others raw.
+//! ([`replay()`]). Both forms of the list are read, with any template: known ones field by field, others raw.
 //!
 //! Sources: Linux `Documentation/security/IMA-templates.rst` and `security/integrity/ima/ima_{fs,crypto,template,
 //! template_lib}.c`, which are the format's only definition.

@@ -1,6 +1,6 @@
 //! Judges pieces of evidence that come alone, see [`Part`].
 //!
-//! [`read`] says what a piece says, [`verify`] whether it holds. What a piece lacks is not held against it: a log
+//! [`read`] says what a piece says, [`super::verify`] whether it holds. What a piece lacks is not held against it: a log
 //! without PCR values proves nothing and is accepted as a log; its claims say what it was compared with.
 
 mod amd;
