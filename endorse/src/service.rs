@@ -147,8 +147,12 @@ impl Endorsements {
             }),
             _ => None,
         };
+        let store = Store::open(&settings.path, Arc::new(trust))?;
+        if online.is_some() {
+            store.check_writable()?;
+        }
         Ok(Arc::new(Self {
-            store: Store::open(&settings.path, Arc::new(trust))?,
+            store,
             online,
             flights: Flights::default(),
             counters: Counters::default(),

@@ -119,19 +119,25 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens a store, and makes its directory if there is none.
+    /// Opens a store, and makes its directory if there is none. One that is only read may be on a read-only medium.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if the directory cannot be made or has no lock file that can be opened.
+    /// [`StoreError::Io`] if the directory cannot be made.
     pub fn open(directory: &Path, trust: Arc<Trust>) -> Result<Self, StoreError> {
-        let store = Self {
+        fs::create_dir_all(directory).map_err(at("make the directory", directory))?;
+        Ok(Self {
             directory: directory.to_owned(),
             trust: RwLock::new(trust),
             loaded: Mutex::default(),
-        };
-        fs::create_dir_all(directory).map_err(at("make the directory", directory))?;
-        store.lock_file()?;
-        Ok(store)
+        })
+    }
+
+    /// Whether the store can be written.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if there is no lock file that can be opened for writing.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        self.lock_file().map(drop)
     }
 
     /// The roots in force.
