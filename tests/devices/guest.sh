@@ -26,6 +26,14 @@ tee_device() {
     dawnkey-test-tee start "$1" "$TEE_PLATFORM" >"/run/tee-$1.pid"
 }
 
+# tee_quote_service: the host's quote generation service, at vsock:1:4050 on the kernel's loopback.
+tee_quote_service() {
+    for module in vsock vmw_vsock_virtio_transport_common vsock_loopback; do
+        insmod "/lib/modules/$module.ko" || return 1
+    done
+    dawnkey-test-tee start quote-service "$TEE_PLATFORM" >/run/tee-quote-service.pid
+}
+
 # tee_imds: the cloud's metadata service on the loopback interface.
 tee_imds() {
     ip link set dev lo up && ip addr add 169.254.169.254/32 dev lo &&
@@ -59,6 +67,11 @@ tee_remove_provider() {
         [ "$tries" -lt 200 ] || return 1
         usleep 10000
     done
+}
+
+# tee_remove_configfs: takes the provider and the kernel's interface away; configfs itself stays mounted.
+tee_remove_configfs() {
+    tee_remove_provider && rmmod tsm
 }
 
 # tee_remove_device NAME: takes a device away; its node goes when its program has ended.

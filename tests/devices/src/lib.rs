@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `/dev/sev-guest` (`SNP_GET_REPORT`, `SNP_GET_EXT_REPORT`) | [`sev_guest`] over [`cuse`] |
 //! | `/dev/tdx_guest` (`TDX_CMD_GET_REPORT0`) | [`tdx_guest`] over [`cuse`] |
+//! | vsock port 4050 (`GET_QUOTE`) | [`quote_service`] |
 //! | `/sys/kernel/config/tsm/report` | [`tsm`], behind the kernel module in `tsm/` |
 //! | `http://169.254.169.254/metadata/THIM/amd/certification` | [`imds`] |
 //!
@@ -18,6 +19,7 @@ pub mod error;
 pub mod imds;
 pub mod material;
 pub mod pki;
+pub mod quote_service;
 pub mod sev_guest;
 pub mod signer;
 pub mod tdx_guest;

@@ -133,6 +133,24 @@ impl Signer {
         Ok(out)
     }
 
+    /// The quote of a TD report, if it is this platform's and unchanged.
+    ///
+    /// # Errors
+    /// As [`Signer::td_report`].
+    pub fn quote_of(&self, report: &[u8; TD_REPORT]) -> Result<Option<Vec<u8>>, DeviceError> {
+        let Some(data) = report
+            .get(128..)
+            .and_then(|rest| rest.first_chunk::<DATA>())
+        else {
+            return Ok(None);
+        };
+        // The same measurements and data make the same report, down to its MAC.
+        if self.td_report(data)? != report {
+            return Ok(None);
+        }
+        Ok(Some(self.report(data, 0)?.report))
+    }
+
     fn snp(
         &self,
         mut report: Vec<u8>,

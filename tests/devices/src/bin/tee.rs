@@ -12,9 +12,10 @@ use std::process::{Command, ExitCode, Stdio};
 use dawnkey_test_devices::sev_guest::SevGuest;
 use dawnkey_test_devices::signer::Signer;
 use dawnkey_test_devices::tdx_guest::TdxGuest;
-use dawnkey_test_devices::{DeviceError, cuse, imds, tsm};
+use dawnkey_test_devices::{DeviceError, cuse, imds, quote_service, tsm};
 
-const USAGE: &str = "usage: dawnkey-test-tee start|serve sev-guest|tdx-guest|tsm|imds FILE";
+const USAGE: &str =
+    "usage: dawnkey-test-tee start|serve sev-guest|tdx-guest|quote-service|tsm|imds FILE";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +39,7 @@ fn serve(kind: &str, file: &Path) -> Result<(), DeviceError> {
     match kind {
         "sev-guest" => cuse::serve(SevGuest::new(signer), ready),
         "tdx-guest" => cuse::serve(TdxGuest::new(signer), ready),
+        "quote-service" => quote_service::serve(&signer, ready),
         "tsm" => tsm::serve(&signer, ready),
         "imds" => imds::serve(file, ready),
         _ => Err(DeviceError::Pki(USAGE.to_owned())),

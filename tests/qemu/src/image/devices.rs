@@ -14,7 +14,7 @@ use crate::image::libraries::{add_file, add_program};
 /// The module's name.
 const MODULE: &str = "dawnkey_test_tsm";
 /// Modules that scenarios insert themselves when they want devices to appear.
-const MODULES: &[&str] = &["configfs", "tsm", "cuse"];
+const MODULES: &[&str] = &["configfs", "tsm", "cuse", "vsock_loopback"];
 
 /// What a test image carries.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 //!
 //! One boot, since a TEE's report says nothing about what happened after the launch on this kernel: a volume is
 //! provisioned by a report of configfs, refused to platforms that are not in order, and unlocked by a report of
-//! `/dev/sev-guest`. A second volume is provisioned by a TD quote.
+//! `/dev/sev-guest`. A second volume is provisioned by a TD quote of configfs, and unlocked by one that the quote
+//! generation service made from a report of `/dev/tdx_guest`.
 
 use std::sync::LazyLock;
 
@@ -22,6 +23,7 @@ const SCRIPT: &str = r##"
 config() {
     sed -e "s#/dev/vdb#$2#" -e "s#^id = .*#id = \"$3\"#" /etc/dawnkey/agent.toml
     printf '[attestation]\nkind = "%s"\nwithout_runtime_register = "report"\n' "$1"
+    echo 'quote_service = "vsock:1:4050"'
 }
 agent() { dawnkey-agent --config /run/agent.toml --json unlock; }
 tee() { config "$2" /dev/vda "$first" >/run/agent.toml; step "$1" agent; }
@@ -62,6 +64,16 @@ step provider_tdx tee_configfs tdx_guest
 td tdx-debug tdx
 tee_platform tdx
 td provision_td auto
+step write_td write_file
+dmsetup remove_all
+
+step configfs_removed tee_remove_configfs
+step interface ls /sys/kernel/config
+step device_tdx tee_device tdx-guest
+td no_quote_service auto
+step quote_service tee_quote_service
+td unlock_td auto
+step read_td read_file
 "##;
 
 /// What the boot showed, and what the store held after it.
@@ -146,6 +158,28 @@ fn td_quote_of_configfs_gets_the_key() {
     let report = succeeded("provision_td");
     assert_eq!(report["outcome"], "provisioned", "{report}");
     assert_eq!(report["evidence"], "tdx", "{report}");
+}
+
+#[test]
+fn td_without_configfs_unlocks_through_its_device_and_the_quote_service() {
+    for name in ["configfs_removed", "device_tdx", "quote_service"] {
+        let step = told().boot.results.step(name).unwrap();
+        assert_eq!(step.exit, 0, "{step:#?}");
+    }
+    let interface = told().boot.results.step("interface").unwrap();
+    assert_eq!((interface.exit, interface.stdout.trim()), (0, ""));
+    let report = succeeded("unlock_td");
+    assert_eq!(report["outcome"], "unlocked", "{report}");
+    assert_eq!(report["evidence"], "tdx", "{report}");
+    let read = told().boot.results.step("read_td").unwrap();
+    assert_eq!(read.stdout, "written by a TEE\n", "{read:?}");
+}
+
+#[test]
+fn td_whose_quote_service_does_not_answer_gets_nothing() {
+    let (exit, _, message) = refused("no_quote_service");
+    assert_eq!(exit, 10, "{message}");
+    assert!(message.contains("vsock 1:4050"), "{message}");
 }
 
 #[test]
