@@ -1,12 +1,16 @@
 //! An event log as a host hands it over: parsed within limits, then replayed.
 #![no_main]
 
-use dawnkey_attest::eventlog::{EventLog, Limits, describe::describe, proof::proof, replay::replay};
+use dawnkey_attest::eventlog::{
+    EventLog, Limits, describe::describe, proof::proof, replay::replay,
+};
 use dawnkey_attest::tpm::hash::Hash;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(log) = EventLog::parse(bytes, Limits::default()) else { return };
+    let Ok(log) = EventLog::parse(bytes, Limits::default()) else {
+        return;
+    };
     assert!(log.parsed_bytes <= bytes.len());
     for event in &log.events {
         let _ = (describe(event), proof(event, Hash::Sha256));

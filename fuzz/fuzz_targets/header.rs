@@ -18,7 +18,9 @@ fn dek() -> Dek {
 
 static SOUND: LazyLock<SealedHeader> = LazyLock::new(|| {
     let layout = Layout::for_disk(Integrity::HmacSha256, 256 << 20).expect("large enough");
-    let volume = "0f0e0d0c-0b0a-4908-8706-050403020100".parse().expect("an id");
+    let volume = "0f0e0d0c-0b0a-4908-8706-050403020100"
+        .parse()
+        .expect("an id");
     let made = SealedHeader::create(volume, 1, 1, layout, &dek());
     made.expect("random source").0
 });

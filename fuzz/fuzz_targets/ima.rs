@@ -7,7 +7,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     for hash in [Hash::Sha1, Hash::Sha256] {
-        let Ok(list) = List::parse(bytes, hash, Limits::default()) else { continue };
+        let Ok(list) = List::parse(bytes, hash, Limits::default()) else {
+            continue;
+        };
         assert!(!list.entries.is_empty());
         let checked = list.template_hash_mismatches() + list.violations() + list.unchecked();
         assert!(checked <= list.entries.len());

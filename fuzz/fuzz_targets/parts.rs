@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dawnkey_attest::evidence::{Binder, Evidence};
 use dawnkey_attest::part::{
-    CertificatePart, EventLogPart, ImaPart, Part, PublicKey, QuotePart, QuoteSignature, RtmrLogPart,
-    SignedQuote,
+    CertificatePart, EventLogPart, ImaPart, Part, PublicKey, QuotePart, QuoteSignature,
+    RtmrLogPart, SignedQuote,
 };
 use dawnkey_attest::tpm::hash::Hash;
 use dawnkey_attest::verify::{Collateral, Roots, UnixTime, part::read, verify};
@@ -28,7 +28,9 @@ fn quote(key: fn(Vec<u8>) -> PublicKey, one: &[u8], two: &[u8]) -> Part {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let [kind, cut, rest @ ..] = bytes else { return };
+    let [kind, cut, rest @ ..] = bytes else {
+        return;
+    };
     let (one, two) = rest.split_at(rest.len() * usize::from(*cut) / 256);
     let part = match kind % 7 {
         0 => quote(PublicKey::Tpmt, one, two),

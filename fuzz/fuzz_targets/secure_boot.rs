@@ -8,7 +8,9 @@ use dawnkey_attest::measure::{SecureBoot, SecureBootMode, uki};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let (length, rest) = bytes.split_first().map_or((0, bytes), |(first, rest)| (usize::from(*first) * 8, rest));
+    let (length, rest) = bytes
+        .split_first()
+        .map_or((0, bytes), |(first, rest)| (usize::from(*first) * 8, rest));
     let (variable, image) = rest.split_at(length.min(rest.len()));
     if let Ok(found) = signatures(variable) {
         let read: usize = found.iter().map(|one| one.whole.len()).sum();
@@ -16,7 +18,10 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let again = of_certificates(Guid([1; 16]), [variable]);
     if !variable.is_empty() {
-        assert_eq!(signatures(&again).expect("what is written is read")[0].data, variable);
+        assert_eq!(
+            signatures(&again).expect("what is written is read")[0].data,
+            variable
+        );
     }
     let mut secure_boot = SecureBoot::without_keys(SecureBootMode::On);
     secure_boot.pk = of_certificates(Guid([1; 16]), [b"key".as_slice()]);

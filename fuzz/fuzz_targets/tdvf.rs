@@ -9,7 +9,11 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = Ovmf::parse(bytes);
     let Ok(tdvf) = Tdvf::parse(bytes) else { return };
     let memory: u64 = tdvf.sections().iter().map(|section| section.size).sum();
-    assert!(tdvf.sections().iter().all(|section| section.data.len() <= bytes.len()));
+    assert!(
+        tdvf.sections()
+            .iter()
+            .all(|section| section.data.len() <= bytes.len())
+    );
     let _ = td_hob(&tdvf, Machine::Qemu, 4096);
     let _ = td_hob(&tdvf, Machine::Gce, 16384);
     // Hashing much memory is slow and finds nothing more.

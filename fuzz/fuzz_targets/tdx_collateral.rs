@@ -20,13 +20,27 @@ struct Fixture {
 }
 
 static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
-    let (intel, spec) = (MockIntel::new(), Spec { body_type: Some(3), ..Spec::default() });
+    let (intel, spec) = (
+        MockIntel::new(),
+        Spec {
+            body_type: Some(3),
+            ..Spec::default()
+        },
+    );
     let (roots, quote, collateral) = (intel.roots(), intel.quote(&spec), intel.collateral(&spec));
-    Fixture { intel, roots, spec, quote, collateral }
+    Fixture {
+        intel,
+        roots,
+        spec,
+        quote,
+        collateral,
+    }
 });
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some((part, text)) = bytes.split_first() else { return };
+    let Some((part, text)) = bytes.split_first() else {
+        return;
+    };
     let fixture = &*FIXTURE;
     let mut collateral = fixture.collateral.clone();
     let text = text.to_vec();
@@ -47,6 +61,9 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(checked) = CheckedCollateral::check(&collateral, &fixture.roots) {
         let quote = GenuineQuote::check(&fixture.quote, &fixture.roots).expect("a genuine quote");
         let now = fixture.spec.now.as_second().unsigned_abs();
-        let _ = quote.judge(&checked, UnixTime::since_unix_epoch(std::time::Duration::from_secs(now)));
+        let _ = quote.judge(
+            &checked,
+            UnixTime::since_unix_epoch(std::time::Duration::from_secs(now)),
+        );
     }
 });

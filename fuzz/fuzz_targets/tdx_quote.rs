@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use dawnkey_attest::tdx::{GenuineQuote, PlatformClaims, Quote, TdxRoots, ccel::RtmrLog};
 use libfuzzer_sys::fuzz_target;
 
-static INTEL: LazyLock<TdxRoots> = LazyLock::new(|| TdxRoots::intel().expect("Intel's root is usable"));
+static INTEL: LazyLock<TdxRoots> =
+    LazyLock::new(|| TdxRoots::intel().expect("Intel's root is usable"));
 
 fuzz_target!(|bytes: &[u8]| {
     let log = RtmrLog::parse(bytes);

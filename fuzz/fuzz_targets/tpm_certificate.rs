@@ -15,7 +15,11 @@ fuzz_target!(|bytes: &[u8]| {
     }
     // The certificate as its own helper: a path search that ends, without a root.
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_750_000_000));
-    for purpose in [Purpose::EndorsementKey, Purpose::AttestationKey, Purpose::Any] {
+    for purpose in [
+        Purpose::EndorsementKey,
+        Purpose::AttestationKey,
+        Purpose::Any,
+    ] {
         assert!(validate(bytes, &[bytes, bytes], &[], now, purpose).is_err());
     }
 });
