@@ -13,13 +13,15 @@
 
 #[path = "../tests/tdx_common/mod.rs"]
 mod tdx_common;
+mod timing;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dawnkey_attest::tdx::{CheckedCollateral, GenuineQuote, TdxCollateral, TdxRoots, verify};
 use dawnkey_attest::verify::UnixTime;
 use tdx_common::{Case, evidence_dir, qvl, qvl_collateral};
+use timing::time;
 
 /// Longest a cold verification may take.
 const BUDGET: Duration = Duration::from_micros(2000);
@@ -84,19 +86,6 @@ fn measured_theirs(verify: impl Fn()) {
     verify();
 }
 
-/// Median and best of [`RUNS`] runs.
-fn time(run: impl Fn()) -> (Duration, Duration) {
-    let mut times: Vec<_> = (0..RUNS)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
-    (times[RUNS / 2], times[0])
-}
-
 fn main() {
     let Some(dir) = evidence_dir() else { return };
     let ids = ["tdx/v4-gcp-2026", "tdx/v5-google", "tdx/v4-xeon6-neargas"];
@@ -114,8 +103,8 @@ fn main() {
     let mut slowest = Duration::ZERO;
     for id in ids {
         let subject = Subject::new(&dir, id);
-        let cold = time(|| subject.measured_cold());
-        let theirs = time(subject.theirs());
+        let cold = time(RUNS, || subject.measured_cold());
+        let theirs = time(RUNS, subject.theirs());
         slowest = slowest.max(cold.1);
         let cell = |(median, best): (Duration, Duration)| {
             format!("{} ({})", median.as_micros(), best.as_micros())
@@ -123,8 +112,8 @@ fn main() {
         println!(
             "{id:24} {:>14} {:>14} {:>14} {:>14} {:>12.2}",
             cell(cold),
-            cell(time(|| subject.measured_warm())),
-            cell(time(|| subject.collateral())),
+            cell(time(RUNS, || subject.measured_warm())),
+            cell(time(RUNS, || subject.collateral())),
             cell(theirs),
             cold.1.as_secs_f64() / theirs.1.as_secs_f64()
         );

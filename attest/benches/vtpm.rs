@@ -9,7 +9,9 @@
     clippy::indexing_slicing
 )]
 
-use std::time::{Duration, Instant};
+mod timing;
+
+use std::time::Duration;
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -22,6 +24,7 @@ use dawnkey_attest::{
     tpm::{hash::Hash, name, public::Public},
     verify::{Collateral, Roots, UnixTime, verify},
 };
+use timing::time;
 
 /// Longest a verification may take.
 const BUDGET: Duration = Duration::from_micros(500);
@@ -69,19 +72,6 @@ fn judge(evidence: &Evidence) {
         now,
     );
     std::hint::black_box(verified.expect("the evidence is good"));
-}
-
-/// Median and best of `runs` runs.
-fn time(runs: usize, mut run: impl FnMut()) -> (Duration, Duration) {
-    let mut times: Vec<_> = (0..runs)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
-    (times[runs / 2], times[0])
 }
 
 /// The log of a boot with secure boot, shim and GRUB: sizes and number of events are those of recorded logs.

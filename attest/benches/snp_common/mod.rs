@@ -2,7 +2,10 @@
 //! needed.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::{Duration, Instant};
+#[path = "../timing/mod.rs"]
+mod timing;
+
+use std::time::Duration;
 
 use dawnkey_attest::snp::SnpPolicy;
 use dawnkey_attest::snp::chain::Collateral;
@@ -12,6 +15,7 @@ use dawnkey_attest::snp::roots::Roots;
 use dawnkey_attest::snp::vek::VekKind;
 use dawnkey_attest::snp::verify::{ChainCache, CrlRule, verify};
 use rustls_pki_types::UnixTime;
+pub use timing::time;
 
 /// A report and everything it takes to judge it.
 pub struct Evidence {
@@ -73,21 +77,4 @@ impl Evidence {
         .unwrap();
         verified.judge(&self.policy).unwrap();
     }
-}
-
-/// Median and best of `runs` runs.
-pub fn time(runs: usize, mut run: impl FnMut()) -> (Duration, Duration) {
-    run();
-    let mut times: Vec<Duration> = (0..runs)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
-    (
-        times.get(runs / 2).copied().unwrap_or_default(),
-        times.first().copied().unwrap_or_default(),
-    )
 }
