@@ -19,6 +19,7 @@ use dawnkey_attest::{
     verify::{
         self, Collateral, Roots, RootsError, UnixTime,
         chain::{ChainError, Purpose, validate},
+        roots::certificates_from_pem,
     },
 };
 use rcgen::{
@@ -257,14 +258,13 @@ fn refuses_bytes_that_are_no_certificate() {
         judge(&[0xff; 40], &[], &[]),
         Err(ChainError::Malformed { .. })
     ));
-    let mut roots = Roots::default();
     assert!(matches!(
-        roots.add_tpm_ek_pem(b"nothing"),
+        certificates_from_pem(b"nothing"),
         Err(RootsError::Empty)
     ));
     let wrong = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert!(matches!(
-        roots.add_tpm_ek_pem(wrong),
+        certificates_from_pem(wrong),
         Err(RootsError::Certificate { number: 1, .. })
     ));
 }

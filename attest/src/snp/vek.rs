@@ -5,6 +5,7 @@
 
 use super::certs::{Certificate, CertificateError};
 use super::product::Product;
+use super::report::SigningKey;
 use super::tcb::{Tcb, TcbLayout};
 use crate::der::{Reader, single, tag, unsigned};
 
@@ -25,6 +26,15 @@ impl VekKind {
         match self {
             Self::Vcek => "VCEK",
             Self::Vlek => "VLEK",
+        }
+    }
+
+    /// What a report signed by such a key says of it.
+    #[must_use]
+    pub fn signing_key(self) -> SigningKey {
+        match self {
+            Self::Vcek => SigningKey::Vcek,
+            Self::Vlek => SigningKey::Vlek,
         }
     }
 }

@@ -20,7 +20,6 @@ use super::policy::{PolicyError, SnpPolicy};
 use super::product::Product;
 use super::report::{Report, SigningKey, Tcbs};
 use super::roots::Roots;
-use super::vek::VekKind;
 use crate::der::rfc3339;
 
 /// Digits of a P-384 scalar, bytes.
@@ -192,11 +191,7 @@ pub(super) fn signature_holds(point: &[u8], report: &Report) -> bool {
 
 /// What ties the report to the certificate beside the key: kind, product, chip, TCB.
 fn check_bindings(report: &Report, chain: &Chain, tcbs: &Tcbs) -> Result<(), SnpError> {
-    let expected = match chain.vek.kind {
-        VekKind::Vcek => SigningKey::Vcek,
-        VekKind::Vlek => SigningKey::Vlek,
-    };
-    if report.signing_key() != expected {
+    if report.signing_key() != chain.vek.kind.signing_key() {
         return Err(SnpError::SigningKeyMismatch {
             report: report.signing_key(),
             certificate: chain.vek.kind,

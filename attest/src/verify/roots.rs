@@ -5,12 +5,7 @@ use std::sync::Arc;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::{
-    snp::{
-        self, CrlRule,
-        report::{Report, SigningKey},
-        vek::{Vek, VekKind},
-        verify::ChainCache,
-    },
+    snp::{self, CrlRule, report::Report, vek::Vek, verify::ChainCache},
     tdx::{self, PlatformClaims, Quote, TdxCollateral, TdxRoots},
 };
 
@@ -63,11 +58,7 @@ impl Collateral {
                 return false;
             };
             let chip = vek.hwid.is_none() || vek.names_chip(&report.chip_id);
-            let kind = match vek.kind {
-                VekKind::Vcek => SigningKey::Vcek,
-                VekKind::Vlek => SigningKey::Vlek,
-            };
-            chip && kind == report.signing_key()
+            chip && vek.kind.signing_key() == report.signing_key()
                 && vek.certifies(&report.tcbs(vek.layout()).reported)
         };
         self.snp_certificates.iter().find(fits).map(Vec::as_slice)
@@ -117,14 +108,4 @@ pub fn certificates_from_pem(pem: &[u8]) -> Result<Vec<Vec<u8>>, RootsError> {
         return Err(RootsError::Empty);
     }
     Ok(out)
-}
-
-impl Roots {
-    /// Adds the certificates of a PEM text to the trusted EK roots; returns how many.
-    pub fn add_tpm_ek_pem(&mut self, pem: &[u8]) -> Result<usize, RootsError> {
-        let certificates = certificates_from_pem(pem)?;
-        let count = certificates.len();
-        self.tpm_ek.extend(certificates);
-        Ok(count)
-    }
 }

@@ -65,9 +65,12 @@ impl Machine {
     }
 
     pub fn roots(&self) -> Roots {
-        let mut roots = Roots::default();
-        assert_eq!(roots.add_tpm_ek_pem(&self.ca.root_pem()).unwrap(), 1);
-        roots
+        let tpm_ek = certificates_from_pem(&self.ca.root_pem()).unwrap();
+        assert_eq!(tpm_ek.len(), 1);
+        Roots {
+            tpm_ek,
+            ..Roots::default()
+        }
     }
 
     pub fn collateral(&self) -> Collateral {
