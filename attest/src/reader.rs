@@ -131,6 +131,17 @@ impl<'a> Reader<'a> {
     pub fn sized(&mut self, what: &'static str, most: usize) -> Result<&'a [u8], ReadError> {
         let at = self.at;
         let found = usize::from(self.u16_be(what)?);
+        self.take_at_most(what, at, found, most)
+    }
+
+    /// The `found` bytes that a length field at `at` announced, at most `most`.
+    pub fn take_at_most(
+        &mut self,
+        what: &'static str,
+        at: usize,
+        found: usize,
+        most: usize,
+    ) -> Result<&'a [u8], ReadError> {
         if found > most {
             return Err(ReadError::TooMany {
                 what,

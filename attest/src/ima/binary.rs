@@ -100,13 +100,5 @@ fn sized<'a>(
     let at = reader.at();
     let found = order.u32(reader, what)?;
     let found = usize::try_from(found).unwrap_or(usize::MAX);
-    if found > most {
-        return Err(ReadError::TooMany {
-            what,
-            at,
-            found,
-            most,
-        });
-    }
-    reader.take(what, found)
+    reader.take_at_most(what, at, found, most)
 }
