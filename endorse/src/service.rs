@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dawnkey_attest::evidence::Evidence;
 use dawnkey_attest::tdx::GenuineQuote;
-use dawnkey_attest::verify::{Collateral, roots::Cache};
+use dawnkey_attest::verify::Collateral;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
@@ -114,7 +114,6 @@ pub struct Endorsements {
     pub(crate) clock: Clock,
     pub(crate) refresh: Duration,
     waiting: Semaphore,
-    cache: Arc<Cache>,
 }
 
 impl Endorsements {
@@ -160,7 +159,6 @@ impl Endorsements {
             clock,
             refresh: settings.refresh,
             waiting: Semaphore::new(MAX_WAITING),
-            cache: Arc::default(),
         }))
     }
 
@@ -195,9 +193,7 @@ impl Endorsements {
         for item in parts.absent(self.now()) {
             self.counters.missed(item.class());
         }
-        let mut collateral = parts.into_collateral();
-        collateral.cache = Arc::clone(&self.cache);
-        collateral
+        parts.into_collateral()
     }
 
     /// Items to wait for, from a vendor that may have them.

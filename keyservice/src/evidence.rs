@@ -62,38 +62,77 @@ impl Appraised {
 #[cfg(test)]
 pub(crate) const FORGED: &str = "forged";
 
+/// What a request brought, decoded and not judged.
+#[derive(Debug)]
+pub enum Presented {
+    /// Evidence of one kind.
+    Evidence(Evidence),
+    /// What only tests present.
+    #[cfg(test)]
+    Forged(EvidenceItem),
+}
+
+impl Presented {
+    /// Decodes the one item of evidence that a request may bring.
+    pub fn read(items: &[EvidenceItem]) -> Result<Self, Refusal> {
+        let [item] = items else {
+            let detail = format!("{} items of evidence; one is judged", items.len());
+            return Err(refusal(Reason::EvidenceKindNotAllowed, detail));
+        };
+        #[cfg(test)]
+        if item.kind == FORGED {
+            return Ok(Self::Forged(item.clone()));
+        }
+        let decoded = Evidence::decode(&item.kind, &item.payload);
+        decoded.map(Self::Evidence).map_err(|e| {
+            let reason = match e {
+                DecodeError::Kind { .. } => Reason::EvidenceKindNotAllowed,
+                _ => Reason::EvidenceMalformed,
+            };
+            refusal(reason, e.to_string())
+        })
+    }
+
+    /// The evidence.
+    #[must_use]
+    pub fn evidence(&self) -> Option<&Evidence> {
+        match self {
+            Self::Evidence(evidence) => Some(evidence),
+            #[cfg(test)]
+            Self::Forged(_) => None,
+        }
+    }
+}
+
 /// Verifies evidence and its binding to `binder`, as of `now`.
 pub fn appraise(
-    items: &[EvidenceItem],
+    presented: &Presented,
     binder: &dawnkey_proto::binding::Binder,
     roots: &Roots,
     collateral: &Collateral,
     now: Timestamp,
 ) -> Result<Appraised, Refusal> {
-    let [item] = items else {
-        let detail = format!("{} items of evidence; one is judged", items.len());
-        return Err(refusal(Reason::EvidenceKindNotAllowed, detail));
-    };
     let exchange = Exchange(binder.0);
-    #[cfg(test)]
-    if item.kind == FORGED {
-        return forged(item, &exchange);
-    }
-    let evidence = Evidence::decode(&item.kind, &item.payload).map_err(|e| {
-        let reason = match e {
-            DecodeError::Kind { .. } => Reason::EvidenceKindNotAllowed,
-            _ => Reason::EvidenceMalformed,
-        };
-        refusal(reason, e.to_string())
-    })?;
-    let ek_public = match &evidence {
+    #[cfg_attr(
+        not(test),
+        expect(
+            clippy::infallible_destructuring_match,
+            reason = "tests have another variant"
+        )
+    )]
+    let evidence = match presented {
+        Presented::Evidence(evidence) => evidence,
+        #[cfg(test)]
+        Presented::Forged(item) => return forged(item, &exchange),
+    };
+    let ek_public = match evidence {
         Evidence::Vtpm(vtpm) => Some(vtpm.ek_public.clone()),
         _ => None,
     };
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
     let binder = Binder::Exchange(exchange);
-    let verified = verify(&evidence, &binder, roots, collateral, now)
+    let verified = verify(evidence, &binder, roots, collateral, now)
         .map_err(|e| refusal(reason(&e), e.to_string()))?;
     Ok(Appraised {
         claims: Proof::Verified(Box::new(verified)),
@@ -175,15 +214,11 @@ mod tests {
 
     fn refused(items: &[EvidenceItem]) -> Reason {
         let binder = dawnkey_proto::binding::Binder([1; 64]);
-        appraise(
-            items,
-            &binder,
-            &Roots::default(),
-            &Collateral::default(),
-            Timestamp::UNIX_EPOCH,
-        )
-        .unwrap_err()
-        .reason
+        let (roots, collateral) = (Roots::default(), Collateral::default());
+        Presented::read(items)
+            .and_then(|it| appraise(&it, &binder, &roots, &collateral, Timestamp::UNIX_EPOCH))
+            .unwrap_err()
+            .reason
     }
 
     fn item(kind: &str, payload: &[u8]) -> EvidenceItem {

@@ -1,21 +1,19 @@
 //! What evidence needs to be judged, beside what it brings.
 
 use super::Desk;
-use dawnkey_attest::evidence::Evidence;
+use crate::evidence::Presented;
 use dawnkey_attest::verify::Collateral;
-use dawnkey_proto::message::EvidenceItem;
+use std::sync::Arc;
 
 impl Desk {
     /// What is at hand to judge evidence with; takes a few seconds at most.
-    pub(super) async fn collateral(&self, items: &[EvidenceItem]) -> Collateral {
-        let (Some(endorsements), [item]) = (&self.endorsements, items) else {
-            return Collateral::default();
+    pub(super) async fn collateral(&self, presented: &Presented) -> Collateral {
+        let mut collateral = match (&self.endorsements, presented.evidence()) {
+            (Some(endorsements), Some(evidence)) => endorsements.collateral_for(evidence).await,
+            _ => Collateral::default(),
         };
-        match Evidence::decode(&item.kind, &item.payload) {
-            Ok(evidence) => endorsements.collateral_for(&evidence).await,
-            // Verification says what is wrong with it.
-            Err(_) => Collateral::default(),
-        }
+        collateral.cache = Arc::clone(&self.verified);
+        collateral
     }
 }
 
@@ -26,14 +24,13 @@ mod tests {
     use super::*;
     use crate::policy::testing::mock::amd;
     use crate::policy::testing::tee_file;
-    use dawnkey_attest::evidence::SnpEvidence;
+    use dawnkey_attest::evidence::{Evidence, SnpEvidence};
     use dawnkey_attest::snp::fake::{Authority, MockVek, ReportSpec, VekSpec};
     use dawnkey_attest::snp::vek::VekKind;
     use dawnkey_endorse::exchange::import;
     use dawnkey_endorse::{Endorsements, Settings, Trust};
     use dawnkey_proto::message::{Answer, Ask};
     use std::path::PathBuf;
-    use std::sync::Arc;
     use std::time::Duration;
 
     /// A guest whose host hands out no certificates.

@@ -38,6 +38,7 @@ use crate::policy::Policy;
 use crate::records::Records;
 use crate::release::Fresh;
 use aws_lc_rs::rand;
+use dawnkey_attest::verify::roots::Cache;
 use dawnkey_endorse::{Endorsements, Trust};
 use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::message::{Reason, Refusal, Retry};
@@ -73,6 +74,8 @@ pub struct Desk {
     /// When the service started.
     pub started: Instant,
     endorsements: Option<Arc<Endorsements>>,
+    /// Signatures that held before, for all requests.
+    verified: Arc<Cache>,
     policy: RwLock<Arc<Policy>>,
 }
 
@@ -116,6 +119,7 @@ impl Desk {
             gate: parts.gate,
             started: Instant::now(),
             endorsements: None,
+            verified: Arc::default(),
             policy: RwLock::new(Arc::new(parts.policy)),
         }
     }

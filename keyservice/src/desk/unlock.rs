@@ -3,7 +3,7 @@
 use super::case::{Case, Session, names};
 use super::commit::{CommitError, audit_refusal, store_refusal};
 use super::{Desk, fresh};
-use crate::evidence::{Appraised, appraise};
+use crate::evidence::{Appraised, Presented, appraise};
 use crate::policy::{Denial, Identity, key_name};
 use crate::records::Versioned;
 use crate::release::{Decision, Granted, Rules, decide};
@@ -186,8 +186,9 @@ impl Desk {
     }
 
     async fn appraise(&self, received: ReceivedRequest, binder: Binder) -> Result<Appraised, No> {
+        let presented = Presented::read(&received.evidence)?;
         // Before the gate: who waits for a vendor holds no place.
-        let collateral = self.collateral(&received.evidence).await;
+        let collateral = self.collateral(&presented).await;
         let permit = self.gate.enter().await.map_err(|full| {
             let detail = "the key service is busy";
             let retry = Retry::After(full.retry_after);
@@ -200,7 +201,7 @@ impl Desk {
         })?;
         let (policy, now, started) = (self.policy(), self.now(), Instant::now());
         let work = tokio::task::spawn_blocking(move || {
-            let appraised = appraise(&received.evidence, &binder, &policy.roots, &collateral, now);
+            let appraised = appraise(&presented, &binder, &policy.roots, &collateral, now);
             drop(permit);
             appraised
         });
