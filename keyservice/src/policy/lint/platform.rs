@@ -25,16 +25,23 @@ pub(super) fn check(policy: &Policy, name: &str, platform: &Platform, all: &mut 
     }
 }
 
-fn snp(name: &str, rules: &SnpPolicy, all: &mut Findings) {
-    let mut weak = |field: &str, problem: String, remedy: &str| {
+/// What to do about a rule that is laxer than the default.
+const OFF: &str = "leave it out: the default refuses";
+
+/// Adds warnings about keys below `table`: key, problem, remedy.
+fn warner(table: String, all: &mut Findings) -> impl FnMut(&str, &str, &str) {
+    move |field, problem, remedy| {
         all.add(
             Severity::Warning,
-            format!("platform.{name}.snp.{field}"),
+            format!("{table}.{field}"),
             problem,
             remedy,
         );
-    };
-    let off = "leave it out: the default refuses";
+    }
+}
+
+fn snp(name: &str, rules: &SnpPolicy, all: &mut Findings) {
+    let mut weak = warner(format!("platform.{name}.snp"), all);
     for (on, field, problem) in [
         (
             rules.allow_debug,
@@ -68,7 +75,7 @@ fn snp(name: &str, rules: &SnpPolicy, all: &mut Findings) {
         ),
     ] {
         if on {
-            weak(field, problem.to_owned(), off);
+            weak(field, problem, OFF);
         }
     }
     for product in rules.products.iter().flatten() {
@@ -85,25 +92,17 @@ fn snp(name: &str, rules: &SnpPolicy, all: &mut Findings) {
         {
             let problem =
                 "no floor on the reported or committed TCB: firmware with known holes passes";
-            weak(&key, problem.to_owned(), remedy);
+            weak(&key, problem, remedy);
         } else if floors.iter().all(|f| f.launch == unset) {
             let problem =
                 "no floor on the launch TCB: a guest that was launched on older firmware passes";
-            weak(&key, problem.to_owned(), remedy);
+            weak(&key, problem, remedy);
         }
     }
 }
 
 fn tdx(name: &str, rules: &TdxPolicy, all: &mut Findings) {
-    let mut weak = |field: &str, problem: &str, remedy: &str| {
-        all.add(
-            Severity::Warning,
-            format!("platform.{name}.tdx.{field}"),
-            problem,
-            remedy,
-        );
-    };
-    let off = "leave it out: the default refuses";
+    let mut weak = warner(format!("platform.{name}.tdx"), all);
     for (on, field, problem) in [
         (
             rules.allow_debug,
@@ -132,7 +131,7 @@ fn tdx(name: &str, rules: &TdxPolicy, all: &mut Findings) {
         ),
     ] {
         if on {
-            weak(field, problem, off);
+            weak(field, problem, OFF);
         }
     }
     let old = [
@@ -149,6 +148,7 @@ fn tdx(name: &str, rules: &TdxPolicy, all: &mut Findings) {
             "use out_of_date_grace_days, which ends by itself",
         );
     }
+    drop(weak);
     if rules.min_tcb_evaluation_data_number.is_none() {
         all.add(
             Severity::Note,
