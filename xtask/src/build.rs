@@ -10,11 +10,11 @@ use dawnkey_qemu_tests::operator::Binaries;
 use crate::error::{XtaskError, io};
 use crate::workspace::Workspace;
 
-/// Package and binary of each program.
-pub const PROGRAMS: [(&str, &str); 3] = [
-    ("dawnkey-agent", "dawnkey-agent"),
-    ("dawnkey-keyservice", "dawnkey-keyservice"),
-    ("dawnkey-cli", "dawnkey"),
+/// Package, binary and shipping profile of each program.
+pub const PROGRAMS: [(&str, &str, &str); 3] = [
+    ("dawnkey-agent", "dawnkey-agent", "node"),
+    ("dawnkey-keyservice", "dawnkey-keyservice", "release"),
+    ("dawnkey-cli", "dawnkey", "release"),
 ];
 
 /// How the programs are compiled.
@@ -26,35 +26,45 @@ pub enum Profile {
     Dev,
 }
 
-/// Packages of each cargo call. In one call, cargo gives every program the union of the features, and the
-/// agent would carry the verifier; the other two share theirs, since the tool links the service's library.
-const TOGETHER: &[&[&str]] = &[&["dawnkey-agent"], &["dawnkey-keyservice", "dawnkey-cli"]];
+/// Shipping profile and packages of each cargo call. In one call, cargo gives every program the union of the features,
+/// and the agent would carry the verifier; the other two share theirs, since the tool links the service's library.
+const TOGETHER: &[(&str, &[&str])] = &[
+    ("node", &["dawnkey-agent"]),
+    ("release", &["dawnkey-keyservice", "dawnkey-cli"]),
+];
 
 /// Builds all three.
 ///
 /// # Errors
 /// [`XtaskError::Vm`] with the compiler's words.
 pub fn programs(workspace: &Workspace, profile: Profile) -> Result<Binaries, XtaskError> {
-    let name = match profile {
-        Profile::Release => "release",
-        Profile::Dev => "dev",
-    };
-    for packages in TOGETHER {
+    for (shipping, packages) in TOGETHER {
+        let name = match profile {
+            Profile::Release => shipping,
+            Profile::Dev => "dev",
+        };
         let mut cargo = workspace.cargo();
         cargo.args(["build", "--locked", "--quiet", "--profile", name]);
         cargo.args(packages.iter().flat_map(|package| ["-p", package]));
         command::run(&mut cargo)?;
     }
-    let dir = match profile {
-        Profile::Release => workspace.target.join("release"),
-        Profile::Dev => stripped(workspace, &PROGRAMS.map(|(_, binary)| binary))?,
-    };
-    let path = |name: &str| dir.join(name);
-    Ok(Binaries {
-        agent: path("dawnkey-agent"),
-        keyservice: path("dawnkey-keyservice"),
-        dawnkey: path("dawnkey"),
-    })
+    if profile == Profile::Dev {
+        let dir = stripped(workspace, &PROGRAMS.map(|(_, binary, _)| binary))?;
+        return Ok(binaries(|binary, _| dir.join(binary)));
+    }
+    Ok(binaries(|binary, shipping| {
+        workspace.target.join(shipping).join(binary)
+    }))
+}
+
+/// The paths of the three, given binary and shipping profile.
+fn binaries(path: impl Fn(&str, &str) -> PathBuf) -> Binaries {
+    let [agent, keyservice, dawnkey] = PROGRAMS.map(|(_, binary, shipping)| path(binary, shipping));
+    Binaries {
+        agent,
+        keyservice,
+        dawnkey,
+    }
 }
 
 /// The programs of `tests/devices`.
@@ -104,7 +114,7 @@ pub fn release(workspace: &Workspace) -> Result<Binaries, XtaskError> {
 pub fn existing(workspace: &Workspace) -> Vec<PathBuf> {
     PROGRAMS
         .iter()
-        .map(|(_, binary)| workspace.target.join("release").join(binary))
+        .map(|(_, binary, shipping)| workspace.target.join(shipping).join(binary))
         .filter(|path| path.is_file())
         .collect()
 }

@@ -48,7 +48,7 @@ pub fn run(workspace: &Workspace) -> Result<usize, XtaskError> {
     findings.extend(unsafety::check(&sources));
     findings.extend(reasons::check(&manifest));
     findings.extend(words::check(&sources));
-    for (package, _) in build::PROGRAMS {
+    for (package, _, _) in build::PROGRAMS {
         let tree = command::run(workspace.cargo().args([
             "tree", "--locked", "-p", package, "-e", "normal", "--prefix", "none", "-f", "{p}|{f}",
         ]))?;
