@@ -3,7 +3,7 @@
 //! The header gives the sealed volume key, the key service the DEK that opens it. Only together they yield the key, and only
 //! after the operator has typed the volume's id. The key goes to a new file and nowhere else.
 
-use super::{harden, subject};
+use super::{disk, harden, subject};
 use crate::admin::Admin;
 use crate::confirm;
 use crate::files;
@@ -11,13 +11,11 @@ use crate::outcome::{Exit, Failure};
 use crate::output::{self, Output, fields};
 use crate::profile::ProfileArgs;
 use clap::Args;
-use dawnkey_dm::header::{self, Condition, REGION_BYTES, SealedHeader};
 use dawnkey_proto::seal::{Purpose, Recipient, Sealed};
 use dawnkey_proto::wire;
 use dawnkey_secret::Dek;
 use serde::Serialize;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use uuid::Uuid;
 
 /// Write a volume's key to a file
@@ -57,7 +55,8 @@ struct Exported {
 impl ExportArgs {
     /// Runs the command. Nothing is asked of the service and nothing is written before the confirmation.
     pub(crate) fn run(&self, profile: &ProfileArgs, output: Output) -> Result<Exit, Failure> {
-        let header = read_header(&self.header, self.id)?;
+        let region = disk::region(&disk::open(&self.header)?)?;
+        let header = disk::parse(&region, &self.header, self.id)?.header;
         files::must_be_absent(&self.out, "the volume key")?;
         confirm::volume(
             self.id,
@@ -131,43 +130,4 @@ fn ask(profile: &ProfileArgs, volume: Uuid, epoch: u32) -> Result<Dek, Failure> 
             format!("a key of epoch {epoch}, sealed for this call"),
         )
     })
-}
-
-/// Reads and checks the header of `volume`.
-fn read_header(path: &Path, volume: Uuid) -> Result<SealedHeader, Failure> {
-    let mut region = vec![0; REGION_BYTES];
-    std::fs::File::open(path)
-        .and_then(|mut disk| disk.read_exact(&mut region))
-        .map_err(|e| {
-            Failure::local(
-                format!("read the header: {e}"),
-                path.display(),
-                format!("a readable disk, or a file with its first {REGION_BYTES} bytes"),
-            )
-        })?;
-    let parsed = header::parse(&region).map_err(|e| {
-        Failure::local(
-            e,
-            path.display(),
-            "the disk of a volume that Dawnkey formatted",
-        )
-    })?;
-    match parsed.condition {
-        Condition::Clean => {}
-        Condition::Recovered { damaged, torn } => output::note(&format!(
-            "note: the {damaged} copy of the header is damaged ({torn}); the other was read"
-        )),
-        Condition::Interrupted { older } => output::note(&format!(
-            "note: the {older} copy of the header is one write behind; the newer was read"
-        )),
-    }
-    let found = parsed.header.volume();
-    if found != volume {
-        return Err(Failure::local(
-            format!("read the header: it is of volume {found}"),
-            path.display(),
-            format!("the disk of volume {volume}"),
-        ));
-    }
-    Ok(parsed.header)
 }

@@ -1,6 +1,8 @@
 //! `dawnkey volume`: the volumes that the key service knows.
 
+mod disk;
 mod export;
+mod header;
 mod view;
 
 use crate::admin::Admin;
@@ -53,6 +55,8 @@ enum Command {
   dawnkey volume break-lease 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11")]
     BreakLease(IdArgs),
     ExportKey(export::ExportArgs),
+    /// Save a volume's header to a file, and write it back
+    Header(header::HeaderArgs),
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +97,7 @@ impl VolumeArgs {
             Command::Retire(args) => self.retire(args, output),
             Command::BreakLease(args) => self.break_lease(args.id, output),
             Command::ExportKey(args) => args.run(&self.profile, output),
+            Command::Header(args) => args.run(output),
         }
     }
 
