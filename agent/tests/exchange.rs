@@ -16,7 +16,7 @@ use dawnkey_agent::run::{Job, Ports, run};
 use dawnkey_agent::unlock::Done;
 use dawnkey_proto::binding::{Bound, Role, SpkiDigest, binder};
 use dawnkey_proto::message::{
-    Answer, Confirm, ConfirmAnswer, Lease, Reason, Refusal, Release, Request, Retry,
+    Answer, Confirm, ConfirmAnswer, Lease, OnLoss, Reason, Refusal, Release, Request, Retry,
 };
 use dawnkey_proto::{seal, wire};
 use dawnkey_secret::{ConfirmToken, Dek};
@@ -84,8 +84,11 @@ impl Honest {
             lease: Lease {
                 fencing_token: 1,
                 seconds: 60,
+                hold: false,
+                on_loss: OnLoss::Warn,
             },
             service_id: SERVICE,
+            rotation: None,
         })
     }
 }
@@ -115,19 +118,19 @@ impl Script for Honest {
 
 /// One node with a header of generation 4.
 async fn node(address: SocketAddr, pki: &Pki) -> (Result<Done, UnlockError>, FakeMapper) {
-    let mut mapper = FakeMapper::holding(Holds::Header {
+    let mut mapper = FakeMapper::holding(&[Holds::Header {
         epoch: 1,
         generation: 4,
-    });
+    }]);
     let mut config = config(&[address], pki.ca_pin());
     config.pace = Pace {
         budget: Duration::from_secs(20),
         attempt: Duration::from_secs(10),
     };
-    let wanted = mapper.wanted();
+    let volumes = mapper.volumes();
     let ended = run(
         &Job {
-            wanted: &wanted,
+            volumes: &volumes,
             node_name: "node-1",
             pace: config.pace,
         },
@@ -140,7 +143,8 @@ async fn node(address: SocketAddr, pki: &Pki) -> (Result<Done, UnlockError>, Fak
         },
     )
     .await;
-    (ended, mapper)
+    let done = ended.map(|mut finished| finished.done.remove(0));
+    (done.map_err(|stopped| stopped.error), mapper)
 }
 
 #[tokio::test]
@@ -149,7 +153,7 @@ async fn unlocks_over_one_connection() {
     let running = serve(&pki, Honest::new(&pki)).await;
     let (done, mapper) = node(running.address, &pki).await;
     assert_eq!(done.unwrap().trace.round_trips, 4);
-    assert!(mapper.is_mapped());
+    assert!(mapper.mapped() == 1);
     assert_eq!(running.accepted(), 1);
 }
 
@@ -164,7 +168,7 @@ async fn relay_with_the_services_own_key_changes_the_binder_and_is_refused() {
     };
     assert!(matches!(*error, AskError::Refused(r) if r.reason == Reason::BinderMismatch));
     assert_eq!((relay.accepted(), running.accepted()), (1, 1));
-    assert!(!mapper.is_mapped());
+    assert!(mapper.mapped() == 0);
 }
 
 #[tokio::test]
@@ -176,7 +180,7 @@ async fn lost_connection_costs_a_new_attempt_with_new_evidence() {
         let running = serve(&pki, honest).await;
         let (done, mapper) = node(running.address, &pki).await;
         assert!(done.is_ok(), "{:?}", done.err());
-        assert!(mapper.is_mapped());
+        assert!(mapper.mapped() == 1);
         assert_eq!(running.accepted(), connections);
     }
 }

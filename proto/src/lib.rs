@@ -3,12 +3,15 @@
 //! The exchange is one [`wire`] call after one full TLS 1.3 handshake ([`tls`]). The request's bytes, the
 //! connection's exporter and the service's key are hashed into the [`binding::Binder`] that the node's evidence
 //! must carry; the key that comes back is sealed to the node's own key ([`seal`]). [`one_shot`] keeps a gRPC client
-//! on the connection it was given. [`message`] turns wire
+//! on the connection it was given. [`lease`] derives the token that renews a lease, [`closing`] knows what a boot is closed
+//! with. [`message`] turns wire
 //! messages into types that cannot be half filled, with every length checked.
 //!
 //! This crate knows no report format, file, socket or clock. `docs/protocol.md` gives the same rules byte by byte.
 
 pub mod binding;
+pub mod closing;
+pub mod lease;
 pub mod message;
 pub mod one_shot;
 pub mod seal;

@@ -6,12 +6,14 @@
     clippy::panic
 )]
 
+use dawnkey_proto::closing::Opened;
 use dawnkey_proto::message::{
-    Answer, Ask, Challenge, Confirm, Lease, MessageError, Provision, Reason, ReceivedRequest,
-    Refusal, Release, Request, Retry, SeenHeader, printable, reason_code,
+    Answer, Ask, Challenge, Confirm, Lease, MessageError, OnLoss, Progress, Provision, Reason,
+    ReceivedRequest, Refusal, Release, Renew, RenewAnswer, Reopen, Request, Retry, Rotation,
+    SeenHeader, printable, reason_code,
 };
 use dawnkey_proto::{seal, wire};
-use dawnkey_secret::ConfirmToken;
+use dawnkey_secret::{ConfirmToken, LeaseToken};
 use proptest::prelude::*;
 use prost::Message;
 use uuid::Uuid;
@@ -50,12 +52,72 @@ fn bad_field(result: Result<Request, MessageError>) -> &'static str {
 
 #[test]
 fn request_survives_the_wire() {
-    for ask in [Ask::Provision, Ask::Unlock(seen())] {
-        assert_eq!(
-            Request::decode(&request(ask).encode()).unwrap(),
-            request(ask)
-        );
+    let adopted = SeenHeader {
+        generation: 1,
+        ..seen()
+    };
+    for ask in [
+        Ask::Provision,
+        Ask::Unlock(seen()),
+        Ask::Adopted(adopted),
+        Ask::Reopen(reopen()),
+    ] {
+        let request = request(ask);
+        assert_eq!(Request::decode(&request.encode()).unwrap(), request);
     }
+}
+
+fn reopen() -> Reopen {
+    let opened = Opened {
+        volume: Uuid::from_u128(9),
+        generation: 3,
+    };
+    Reopen {
+        seen: seen(),
+        adopted: false,
+        closed_with: vec![opened; 64],
+    }
+}
+
+#[test]
+fn refuses_reopen_request_that_names_no_volume_too_many_or_none_of_a_generation() {
+    let refused = |change: fn(&mut wire::RequestBody)| {
+        let encoded = request(Ask::Reopen(reopen())).encode();
+        let mut body = wire::RequestBody::decode(encoded.as_slice()).unwrap();
+        change(&mut body);
+        bad_field(Request::decode(&body.encode_to_vec()))
+    };
+    assert_eq!(refused(|b| b.closed_with.clear()), "closed_with");
+    assert_eq!(
+        refused(|b| b.closed_with.push(b.closed_with[0].clone())),
+        "closed_with"
+    );
+    assert_eq!(
+        refused(|b| b.closed_with[1].generation = 0),
+        "closed_with.generation"
+    );
+    assert_eq!(
+        refused(|b| b.closed_with[1].volume_id.clear()),
+        "closed_with.volume_id"
+    );
+    let unlock = |b: &mut wire::RequestBody| b.set_operation(wire::Operation::Unlock);
+    assert_eq!(refused(unlock), "closed_with");
+}
+
+#[test]
+fn refuses_adopted_header_of_a_later_generation_and_adopted_blank_disk() {
+    assert_eq!(bad_field(body(|b| b.adopted = true)), "generation");
+    let blank = body(|b| {
+        *b = wire::RequestBody {
+            adopted: true,
+            generation: 0,
+            epoch: 0,
+            header_digest: vec![],
+            ..b.clone()
+        };
+        b.set_operation(wire::Operation::Provision);
+    });
+    assert_eq!(bad_field(blank), "operation");
 }
 
 #[test]
@@ -122,8 +184,18 @@ fn release() -> Release {
         lease: Lease {
             fencing_token: 5,
             seconds: 60,
+            hold: true,
+            on_loss: OnLoss::PowerOff,
         },
         service_id: Uuid::from_u128(11),
+        rotation: None,
+    }
+}
+
+fn rotation() -> Rotation {
+    Rotation {
+        dek: release().dek,
+        epoch: 2,
     }
 }
 
@@ -140,6 +212,10 @@ fn refusal() -> Refusal {
 fn every_answer_survives_the_wire() {
     let answers = [
         Answer::Release(release()),
+        Answer::Release(Release {
+            rotation: Some(rotation()),
+            ..release()
+        }),
         Answer::Provision(Provision {
             release: release(),
             grant_id: Uuid::from_u128(12),
@@ -194,6 +270,28 @@ fn refuses_answer_with_a_part_missing() {
         })),
         "service_id"
     );
+    let no_action = wire::Lease {
+        on_loss: 0,
+        ..release().lease.into()
+    };
+    assert_eq!(
+        answer_field(A::Release(wire::Release {
+            lease: Some(no_action),
+            ..whole()
+        })),
+        "lease.on_loss"
+    );
+    let leap = wire::Rotation {
+        epoch: 3,
+        ..rotation().into()
+    };
+    assert_eq!(
+        answer_field(A::Release(wire::Release {
+            rotation: Some(leap),
+            ..whole()
+        })),
+        "rotation.epoch"
+    );
     let short = Some(wire::SealedDek {
         encapsulated_key: vec![0; 32],
         ciphertext: vec![0; 79],
@@ -237,6 +335,8 @@ fn refuses_confirm_with_a_token_of_wrong_length() {
         volume: Uuid::from_u128(1),
         header: seen(),
         token: ConfirmToken::take(&mut [1; 32]).unwrap(),
+        progress: None,
+        hold: false,
     };
     let mut wire = wire::ConfirmRequest::from(confirm);
     wire.confirm_token.pop();
@@ -248,6 +348,58 @@ fn refuses_confirm_with_a_token_of_wrong_length() {
             ..
         }
     ));
+}
+
+fn renew() -> Renew {
+    Renew {
+        volume: Uuid::from_u128(1),
+        fencing_token: 5,
+        token: LeaseToken::take(&mut [1; 32]).unwrap(),
+        progress: Some(Progress {
+            ready_bytes: 1,
+            total_bytes: 2,
+        }),
+        end: true,
+    }
+}
+
+#[test]
+fn renewal_and_its_answers_survive_the_wire() {
+    assert_eq!(
+        Renew::try_from(wire::RenewRequest::from(renew())).unwrap(),
+        renew()
+    );
+    for answer in [
+        RenewAnswer::Renewed { seconds: 0 },
+        RenewAnswer::Refuse(refusal()),
+    ] {
+        let wire = wire::RenewAnswer::from(answer.clone());
+        assert_eq!(RenewAnswer::try_from(wire).unwrap(), answer);
+    }
+}
+
+#[test]
+fn refuses_renewal_with_a_field_out_of_shape() {
+    let refused = |change: fn(&mut wire::RenewRequest)| {
+        let mut wire = wire::RenewRequest::from(renew());
+        change(&mut wire);
+        match Renew::try_from(wire) {
+            Err(MessageError::Field { field, .. }) => field,
+            other => panic!("expected a field error, got {other:?}"),
+        }
+    };
+    assert_eq!(refused(|r| r.lease_token.push(0)), "lease_token");
+    assert_eq!(refused(|r| r.fencing_token = 0), "fencing_token");
+    assert_eq!(refused(|r| r.ready_bytes = 3), "ready_bytes");
+    assert_eq!(refused(|r| r.volume_id.clear()), "volume_id");
+}
+
+#[test]
+fn every_action_on_loss_has_a_name_of_its_own() {
+    for action in OnLoss::ALL {
+        assert_eq!(OnLoss::named(action.name()), Some(action));
+    }
+    assert_eq!(OnLoss::named("panic"), None);
 }
 
 #[test]
@@ -268,6 +420,9 @@ proptest! {
         let _ = Request::decode(&bytes);
         if let Ok(answer) = wire::UnlockAnswer::decode(bytes.as_slice()) {
             let _ = Answer::try_from(answer);
+        }
+        if let Ok(renew) = wire::RenewRequest::decode(bytes.as_slice()) {
+            let _ = Renew::try_from(renew);
         }
         if let Ok(request) = wire::UnlockRequest::decode(bytes.as_slice()) {
             let _ = ReceivedRequest::try_from(request);

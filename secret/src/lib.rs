@@ -92,6 +92,11 @@ fixed!(
     32
 );
 fixed!(
+    /// Renews a lease: whoever has it runs the volume. Derived from the confirm token.
+    LeaseToken,
+    32
+);
+fixed!(
     /// Key under which a header's volume key is sealed, derived from the DEK.
     SealKey,
     32

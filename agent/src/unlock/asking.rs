@@ -132,10 +132,10 @@ fn open(measured: &Measured, answer: Answer) -> Result<(Release, Dek, ConfirmTok
         (_, Answer::Challenge(_)) => return Err(ProtocolError::SecondChallenge.into()),
         (Ask::Unlock(seen), Answer::Release(release)) => newer(&seen, release)?,
         (Ask::Provision, Answer::Provision(provision)) => provision.release,
-        (Ask::Unlock(_), Answer::Provision(_)) => {
+        (_, Answer::Provision(_)) => {
             return Err(ProtocolError::ProvisionForUnlock.into());
         }
-        (Ask::Provision, Answer::Release(_)) => {
+        (_, Answer::Release(_)) => {
             return Err(ProtocolError::ReleaseForProvision.into());
         }
     };

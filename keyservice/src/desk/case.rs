@@ -6,7 +6,7 @@ use crate::policy::{Admitted, Identity, key_name};
 use crate::volume::VolumeRecord;
 use dawnkey_attest::claims::TrustClass;
 use dawnkey_proto::binding::{Binder, Exporter};
-use dawnkey_proto::message::{Answer, Ask, ReceivedRequest, Refusal, Request, reason_code};
+use dawnkey_proto::message::{Answer, ReceivedRequest, Refusal, Request, reason_code};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -150,10 +150,7 @@ impl Case {
     }
 
     pub(super) fn asked(&mut self, request: &Request) {
-        self.operation = match request.ask {
-            Ask::Unlock(_) => "unlock",
-            Ask::Provision => "provision",
-        };
+        self.operation = request.ask.name();
         self.volume = Some(request.volume);
         self.request = Some(request.clone());
     }
@@ -198,10 +195,7 @@ impl Case {
 
     /// The audit record of this case under an event's name.
     pub(super) fn entry(&self, event: &'static str) -> Entry {
-        let seen = match self.request.as_ref().map(|r| r.ask) {
-            Some(Ask::Unlock(seen)) => Some(seen),
-            _ => None,
-        };
+        let seen = self.request.as_ref().and_then(|r| r.ask.seen());
         let request = self.request.as_ref();
         let hint = |text: &String| (!text.is_empty()).then(|| text.clone());
         Entry::new(event)

@@ -206,6 +206,8 @@ async fn refuses_confirm_of_a_stranger() {
             volume,
             header,
             token: dawnkey_secret::ConfirmToken::take(&mut [1; 32]).unwrap(),
+            progress: None,
+            hold: false,
         };
         let session = std::sync::Arc::clone(&Node::new(2).session);
         let answer = std::sync::Arc::clone(&world.desk).confirm(session, confirm.into());

@@ -245,6 +245,8 @@ impl Node {
             volume: self.volume,
             header,
             token,
+            progress: None,
+            hold: false,
         };
         let session = Arc::clone(&self.session);
         let confirmed = Arc::clone(&world.desk).confirm(session, confirm.into());

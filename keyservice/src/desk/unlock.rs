@@ -321,8 +321,11 @@ impl Desk {
             lease: message::Lease {
                 fencing_token: record.fencing,
                 seconds: self.lease_seconds,
+                hold: false,
+                on_loss: message::OnLoss::Warn,
             },
             service_id: self.service_id,
+            rotation: None,
         };
         let purpose = seal::Purpose {
             volume: record.id,
@@ -332,7 +335,7 @@ impl Desk {
         let sealed = seal::seal_release(&ready.request.hpke_public_key, &purpose, &dek, &token)
             .map_err(|e| refusal(Reason::MalformedRequest, e.to_string(), "", Retry::Never))?;
         self.enrol(ready, identity, case).await?;
-        let (event, answer) = match (ready.request.ask, grant) {
+        let (event, answer) = match (&ready.request.ask, grant) {
             (Ask::Provision, Some(grant_id)) => {
                 let release = release(sealed);
                 (

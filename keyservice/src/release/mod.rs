@@ -152,11 +152,19 @@ fn try_decide(
             (0, None, None)
         }
         Ask::Unlock(seen) => place(seen, record, rules.rollback)?,
+        Ask::Adopted(_) => {
+            let detail = "the header is not one of Dawnkey's";
+            return Err(refuse(Reason::AdoptedNotAllowed, detail, ""));
+        }
+        Ask::Reopen(_) => {
+            let detail = "volumes are opened at boot only";
+            return Err(refuse(Reason::ReopenNotAllowed, detail, "reboot the node"));
+        }
     };
     let generation = match (ask, &record.pending) {
         (Ask::Provision, _) => 1,
-        (Ask::Unlock(_), Some(pending)) if pending.generation > confirmed => pending.generation,
-        (Ask::Unlock(_), _) => record.issued + 1,
+        (_, Some(pending)) if pending.generation > confirmed => pending.generation,
+        (_, _) => record.issued + 1,
     };
     let expires = now
         .checked_add(SignedDuration::from_secs(rules.lease_seconds.into()))

@@ -123,6 +123,8 @@ impl Service {
             volume: self.record.id,
             header: header.seen(),
             token: ConfirmToken::take(&mut token.clone()).unwrap(),
+            progress: None,
+            hold: false,
         };
         match confirm(&message, &self.record) {
             Confirmation::Confirmed(record) => self.record = *record,

@@ -66,6 +66,7 @@ fn volume(record: VolumeRecord) -> wire::VolumeRecord {
         fencing_token: record.fencing,
         created: record.created.to_string(),
         last_unlock: time(record.last_unlock),
+        ..wire::VolumeRecord::default()
     }
 }
 
@@ -160,6 +161,17 @@ impl Admin for Admins {
         let work = async move { desk.break_lease(&operator, id).await };
         let free = self.done("break-lease", work).await?;
         Ok(Response::new(volume(free)))
+    }
+
+    async fn rotate_volume(&self, _: Request<wire::VolumeRef>) -> Answer<wire::VolumeRecord> {
+        Err(Status::unimplemented("volumes keep their epoch"))
+    }
+
+    async fn adopt_volume(
+        &self,
+        _: Request<wire::AdoptVolumeRequest>,
+    ) -> Answer<wire::VolumeRecord> {
+        Err(Status::unimplemented("volumes begin with a blank disk"))
     }
 
     async fn export_dek(

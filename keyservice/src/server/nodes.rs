@@ -68,4 +68,11 @@ impl KeyService for Nodes {
             answer: Some(answer),
         }))
     }
+
+    async fn renew(
+        &self,
+        _: Request<wire::RenewRequest>,
+    ) -> Result<Response<wire::RenewAnswer>, Status> {
+        Err(Status::unimplemented("leases end with Confirm"))
+    }
 }

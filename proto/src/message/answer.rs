@@ -4,6 +4,42 @@ use super::{MessageError, Refusal, at_least_one, bytes, field, uuid};
 use crate::{seal, wire};
 use uuid::Uuid;
 
+/// What the holder of a volume does when its lease is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLoss {
+    /// Nothing but to end.
+    Nothing,
+    /// It says so, and the volume stays.
+    #[default]
+    Warn,
+    /// It suspends the mapping: nothing is read or written any more.
+    Suspend,
+    /// It switches the machine off.
+    PowerOff,
+}
+
+impl OnLoss {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Nothing, Self::Warn, Self::Suspend, Self::PowerOff];
+
+    /// Its name, `power-off`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Warn => "warn",
+            Self::Suspend => "suspend",
+            Self::PowerOff => "power-off",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
 /// Who runs the volume, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
@@ -11,6 +47,19 @@ pub struct Lease {
     pub fencing_token: u64,
     /// Seconds until it ends.
     pub seconds: u32,
+    /// It lives on after Confirm and a holder has to renew it; otherwise it ends with Confirm.
+    pub hold: bool,
+    /// What the holder does when it is lost.
+    pub on_loss: OnLoss,
+}
+
+/// The DEK that the header is to be sealed with from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// The sealed DEK, with the confirm token of the release.
+    pub dek: seal::Sealed,
+    /// Its epoch, one more than the release's.
+    pub epoch: u32,
 }
 
 /// A DEK released for one volume, epoch and generation.
@@ -26,6 +75,8 @@ pub struct Release {
     pub lease: Lease,
     /// The key service that answered.
     pub service_id: Uuid,
+    /// The next epoch's DEK, if the header is to be sealed with that from now on.
+    pub rotation: Option<Rotation>,
 }
 
 impl Release {
@@ -37,6 +88,16 @@ impl Release {
             epoch: self.epoch,
             generation: self.generation,
         }
+    }
+
+    /// What the rotation's sealed DEK must open for.
+    #[must_use]
+    pub fn rotation_purpose(&self, volume: Uuid) -> Option<seal::Purpose> {
+        let rotation = self.rotation.as_ref()?;
+        Some(seal::Purpose {
+            epoch: rotation.epoch,
+            ..self.purpose(volume)
+        })
     }
 }
 
@@ -91,10 +152,40 @@ fn sealed(
 
 fn lease(message: &'static str, given: Option<wire::Lease>) -> Result<Lease, MessageError> {
     let given = given.ok_or_else(|| field(message, "lease", "absent"))?;
+    let on_loss = match given.on_loss() {
+        wire::OnLoss::Nothing => OnLoss::Nothing,
+        wire::OnLoss::Warn => OnLoss::Warn,
+        wire::OnLoss::Suspend => OnLoss::Suspend,
+        wire::OnLoss::PowerOff => OnLoss::PowerOff,
+        wire::OnLoss::Unspecified => {
+            let problem = format!("unknown action {}", given.on_loss);
+            return Err(field(message, "lease.on_loss", problem));
+        }
+    };
     Ok(Lease {
         fencing_token: given.fencing_token,
         seconds: given.seconds,
+        hold: given.hold,
+        on_loss,
     })
+}
+
+fn rotation(
+    message: &'static str,
+    given: Option<wire::Rotation>,
+    epoch: u32,
+) -> Result<Option<Rotation>, MessageError> {
+    let Some(given) = given else {
+        return Ok(None);
+    };
+    if epoch.checked_add(1) != Some(given.epoch) {
+        let problem = format!("{} does not follow epoch {epoch}", given.epoch);
+        return Err(field(message, "rotation.epoch", problem));
+    }
+    Ok(Some(Rotation {
+        dek: sealed(message, given.dek)?,
+        epoch: given.epoch,
+    }))
 }
 
 impl TryFrom<wire::Release> for Release {
@@ -108,6 +199,7 @@ impl TryFrom<wire::Release> for Release {
             generation: at_least_one(NAME, "generation", given.generation)?,
             lease: lease(NAME, given.lease)?,
             service_id: uuid(NAME, "service_id", &given.service_id)?,
+            rotation: rotation(NAME, given.rotation, given.epoch)?,
         })
     }
 }
@@ -131,6 +223,7 @@ impl TryFrom<wire::Provision> for Provision {
             generation: given.generation,
             lease: lease(NAME, given.lease)?,
             service_id: uuid(NAME, "service_id", &given.service_id)?,
+            rotation: None,
         };
         Ok(Self { release, grant_id })
     }
@@ -191,6 +284,23 @@ impl From<Lease> for wire::Lease {
         Self {
             fencing_token: lease.fencing_token,
             seconds: lease.seconds,
+            hold: lease.hold,
+            on_loss: match lease.on_loss {
+                OnLoss::Nothing => wire::OnLoss::Nothing,
+                OnLoss::Warn => wire::OnLoss::Warn,
+                OnLoss::Suspend => wire::OnLoss::Suspend,
+                OnLoss::PowerOff => wire::OnLoss::PowerOff,
+            }
+            .into(),
+        }
+    }
+}
+
+impl From<Rotation> for wire::Rotation {
+    fn from(rotation: Rotation) -> Self {
+        Self {
+            dek: Some(rotation.dek.into()),
+            epoch: rotation.epoch,
         }
     }
 }
@@ -203,6 +313,7 @@ impl From<Release> for wire::Release {
             generation: release.generation,
             lease: Some(release.lease.into()),
             service_id: release.service_id.as_bytes().to_vec(),
+            rotation: release.rotation.map(Into::into),
         }
     }
 }

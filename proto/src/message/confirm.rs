@@ -5,6 +5,31 @@ use crate::{PROTOCOL_VERSION, wire};
 use dawnkey_secret::ConfirmToken;
 use uuid::Uuid;
 
+/// How much of a volume can be used by now: what people want to know while the rest is still being wiped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that can be used.
+    pub ready_bytes: u64,
+    /// Bytes of the whole volume, at least as many and at least one.
+    pub total_bytes: u64,
+}
+
+/// Reads what a node says of a volume's progress; nothing when both are 0.
+pub(super) fn progress(
+    message: &'static str,
+    ready_bytes: u64,
+    total_bytes: u64,
+) -> Result<Option<Progress>, MessageError> {
+    if ready_bytes > total_bytes {
+        let problem = format!("{ready_bytes} of {total_bytes} bytes");
+        return Err(field(message, "ready_bytes", problem));
+    }
+    Ok((total_bytes > 0).then_some(Progress {
+        ready_bytes,
+        total_bytes,
+    }))
+}
+
 /// Tells the service that the header is written and the volume is mapped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Confirm {
@@ -14,6 +39,10 @@ pub struct Confirm {
     pub header: SeenHeader,
     /// The token that came with the DEK.
     pub token: ConfirmToken,
+    /// How much of the volume can be used, if the node says so.
+    pub progress: Option<Progress>,
+    /// The node runs a holder that renews the lease.
+    pub hold: bool,
 }
 
 impl From<Confirm> for wire::ConfirmRequest {
@@ -25,6 +54,9 @@ impl From<Confirm> for wire::ConfirmRequest {
             epoch: confirm.header.epoch,
             header_digest: confirm.header.digest.to_vec(),
             confirm_token: confirm.token.expose().to_vec(),
+            ready_bytes: confirm.progress.map_or(0, |p| p.ready_bytes),
+            total_bytes: confirm.progress.map_or(0, |p| p.total_bytes),
+            hold: confirm.hold,
         }
     }
 }
@@ -47,6 +79,8 @@ impl TryFrom<wire::ConfirmRequest> for Confirm {
                 digest: bytes(NAME, "header_digest", &given.header_digest)?,
             },
             token,
+            progress: progress(NAME, given.ready_bytes, given.total_bytes)?,
+            hold: given.hold,
         })
     }
 }

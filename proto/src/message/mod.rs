@@ -3,12 +3,14 @@
 mod answer;
 mod confirm;
 mod refusal;
+mod renew;
 mod request;
 
-pub use answer::{Answer, Challenge, Lease, Provision, Release};
-pub use confirm::{Confirm, ConfirmAnswer};
+pub use answer::{Answer, Challenge, Lease, OnLoss, Provision, Release, Rotation};
+pub use confirm::{Confirm, ConfirmAnswer, Progress};
 pub use refusal::{Refusal, Retry, reason_code};
-pub use request::{Ask, EvidenceItem, ReceivedRequest, Request, SeenHeader};
+pub use renew::{Renew, RenewAnswer};
+pub use request::{Ask, EvidenceItem, ReceivedRequest, Reopen, Request, SeenHeader};
 
 pub use crate::wire::Reason;
 
@@ -88,7 +90,7 @@ fn at_least_one<T: Default + PartialEq>(
     value: T,
 ) -> Result<T, MessageError> {
     if value == T::default() {
-        return Err(field(message, name, "0; a header's is 1 or more"));
+        return Err(field(message, name, "0; it is 1 or more"));
     }
     Ok(value)
 }

@@ -1,12 +1,17 @@
 //! What a node asks.
 
 use super::{MessageError, at_least_one, bytes, field, printable, uuid};
+use crate::closing::Opened;
 use crate::{PROTOCOL_VERSION, seal, wire};
 use prost::Message;
 use uuid::Uuid;
 
 /// Most items of evidence in one request.
 const MAX_EVIDENCE: usize = 4;
+/// Most volumes that a request can name as those of its boot.
+const MAX_OPENED: usize = 64;
+/// Generation of every adopted volume: its header is never written.
+const ADOPTED_GENERATION: u64 = 1;
 
 /// What the node saw of a header on its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +25,59 @@ pub struct SeenHeader {
 }
 
 /// What the node asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
     /// The DEK of a volume whose header is on the disk.
     Unlock(SeenHeader),
+    /// The DEK of a volume with a header of another maker, which is never written: its generation is 1.
+    Adopted(SeenHeader),
     /// A DEK and the permission to format a blank disk.
     Provision,
+    /// The DEK of a volume in a boot that is closed already.
+    Reopen(Reopen),
+}
+
+impl Ask {
+    /// The header on the disk; `None` for a blank one.
+    #[must_use]
+    pub const fn seen(&self) -> Option<&SeenHeader> {
+        match self {
+            Self::Unlock(seen) | Self::Adopted(seen) => Some(seen),
+            Self::Reopen(reopen) => Some(&reopen.seen),
+            Self::Provision => None,
+        }
+    }
+
+    /// Whether the header is another maker's.
+    #[must_use]
+    pub const fn adopted(&self) -> bool {
+        match self {
+            Self::Adopted(_) => true,
+            Self::Reopen(reopen) => reopen.adopted,
+            Self::Unlock(_) | Self::Provision => false,
+        }
+    }
+
+    /// Its name, `unlock`; an adopted volume's is that too.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unlock(_) | Self::Adopted(_) => "unlock",
+            Self::Provision => "provision",
+            Self::Reopen(_) => "reopen",
+        }
+    }
+}
+
+/// A volume to be opened again in a running system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reopen {
+    /// The header on the disk.
+    pub seen: SeenHeader,
+    /// Whether it is another maker's.
+    pub adopted: bool,
+    /// What this boot was closed with, in that order; 1 to 64.
+    pub closed_with: Vec<Opened>,
 }
 
 /// The part of a request that the binder covers.
@@ -47,9 +99,15 @@ impl Request {
     /// The bytes that travel and that the binder covers.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let (operation, seen) = match self.ask {
-            Ask::Unlock(seen) => (wire::Operation::Unlock, Some(seen)),
-            Ask::Provision => (wire::Operation::Provision, None),
+        let operation = match &self.ask {
+            Ask::Unlock(_) | Ask::Adopted(_) => wire::Operation::Unlock,
+            Ask::Provision => wire::Operation::Provision,
+            Ask::Reopen(_) => wire::Operation::Reopen,
+        };
+        let seen = self.ask.seen();
+        let closed_with: &[Opened] = match &self.ask {
+            Ask::Reopen(reopen) => &reopen.closed_with,
+            _ => &[],
         };
         wire::RequestBody {
             version: PROTOCOL_VERSION,
@@ -61,6 +119,8 @@ impl Request {
             node_name: self.node_name.clone(),
             agent_version: self.agent_version.clone(),
             hpke_public_key: self.hpke_public_key.to_vec(),
+            adopted: self.ask.adopted(),
+            closed_with: closed_with.iter().map(Into::into).collect(),
         }
         .encode_to_vec()
     }
@@ -72,28 +132,8 @@ impl Request {
         if body.version != PROTOCOL_VERSION {
             return Err(MessageError::Version(body.version));
         }
-        let ask = match body.operation() {
-            wire::Operation::Unlock => Ask::Unlock(SeenHeader {
-                generation: at_least_one(NAME, "generation", body.generation)?,
-                epoch: at_least_one(NAME, "epoch", body.epoch)?,
-                digest: bytes(NAME, "header_digest", &body.header_digest)?,
-            }),
-            wire::Operation::Provision => {
-                if body.generation != 0 || body.epoch != 0 || !body.header_digest.is_empty() {
-                    return Err(field(
-                        NAME,
-                        "operation",
-                        "a blank disk has no header to describe",
-                    ));
-                }
-                Ask::Provision
-            }
-            wire::Operation::Unspecified => {
-                return Err(field(NAME, "operation", "neither unlock nor provision"));
-            }
-        };
         Ok(Self {
-            ask,
+            ask: ask(&body)?,
             volume: uuid(NAME, "volume_id", &body.volume_id)?,
             node_name: printable(&body.node_name),
             agent_version: printable(&body.agent_version),
@@ -101,6 +141,79 @@ impl Request {
         })
     }
 }
+
+fn ask(body: &wire::RequestBody) -> Result<Ask, MessageError> {
+    const NAME: &str = "RequestBody";
+    let operation = body.operation();
+    if operation != wire::Operation::Reopen && !body.closed_with.is_empty() {
+        let problem = "only a boot that is closed was closed with volumes";
+        return Err(field(NAME, "closed_with", problem));
+    }
+    match operation {
+        wire::Operation::Unlock if body.adopted => Ok(Ask::Adopted(seen(body)?)),
+        wire::Operation::Unlock => Ok(Ask::Unlock(seen(body)?)),
+        wire::Operation::Reopen => Ok(Ask::Reopen(Reopen {
+            seen: seen(body)?,
+            adopted: body.adopted,
+            closed_with: closed_with(body)?,
+        })),
+        wire::Operation::Provision => {
+            let described =
+                body.generation != 0 || body.epoch != 0 || !body.header_digest.is_empty();
+            if described || body.adopted {
+                let problem = "a blank disk has no header to describe";
+                return Err(field(NAME, "operation", problem));
+            }
+            Ok(Ask::Provision)
+        }
+        wire::Operation::Unspecified => {
+            let problem = "neither unlock nor provision nor reopen";
+            Err(field(NAME, "operation", problem))
+        }
+    }
+}
+
+fn seen(body: &wire::RequestBody) -> Result<SeenHeader, MessageError> {
+    const NAME: &str = "RequestBody";
+    if body.adopted && body.generation != ADOPTED_GENERATION {
+        let problem = format!(
+            "{}; an adopted volume's is {ADOPTED_GENERATION}",
+            body.generation
+        );
+        return Err(field(NAME, "generation", problem));
+    }
+    Ok(SeenHeader {
+        generation: at_least_one(NAME, "generation", body.generation)?,
+        epoch: at_least_one(NAME, "epoch", body.epoch)?,
+        digest: bytes(NAME, "header_digest", &body.header_digest)?,
+    })
+}
+
+fn closed_with(body: &wire::RequestBody) -> Result<Vec<Opened>, MessageError> {
+    const NAME: &str = "RequestBody";
+    let named = body.closed_with.len();
+    if named == 0 || named > MAX_OPENED {
+        let problem = format!("{named} volumes instead of 1 to {MAX_OPENED}");
+        return Err(field(NAME, "closed_with", problem));
+    }
+    let opened = body.closed_with.iter().map(|one| {
+        Ok(Opened {
+            volume: uuid(NAME, "closed_with.volume_id", &one.volume_id)?,
+            generation: at_least_one(NAME, "closed_with.generation", one.generation)?,
+        })
+    });
+    opened.collect()
+}
+
+impl From<&Opened> for wire::OpenedVolume {
+    fn from(opened: &Opened) -> Self {
+        Self {
+            volume_id: opened.volume.as_bytes().to_vec(),
+            generation: opened.generation,
+        }
+    }
+}
+
 /// One item of evidence in the encoding of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvidenceItem {

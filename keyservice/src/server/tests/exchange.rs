@@ -38,6 +38,8 @@ async fn node_is_challenged_provisions_confirms_and_unlocks_at_its_next_boot() {
         volume,
         header,
         token,
+        progress: None,
+        hold: false,
     };
     // Confirm may come over a new connection.
     let mut again = Node::connect(&site, &running).await;
