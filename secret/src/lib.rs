@@ -5,9 +5,11 @@
 //! nor serialised. The only way to its bytes is [`Dek::expose`] and its siblings, so that a search
 //! for `expose(` lists every place where a key is used.
 //!
-//! [`process::harden`] is called first by every program that holds one.
+//! [`process::harden`] is called first by every program that holds one. [`user_key`] leaves one in the kernel's memory
+//! for another process.
 
 pub mod process;
+pub mod user_key;
 
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
