@@ -1,3 +1,11 @@
 # TEST IMAGES ONLY: runs the script that the host passes. A node's image must never do this.
 . /etc/tee.sh
+for port in /sys/class/virtio-ports/*; do
+    [ "$(cat "$port/name" 2>/dev/null)" = dawnkey.control ] && control=/dev/${port##*/}
+done
+# await_host NAME: reports a step of that name, then waits until the host says go.
+await_host() {
+    step "$1" true
+    read -r _ <"$control"
+}
 . /sys/firmware/qemu_fw_cfg/by_name/opt/dawnkey/scenario/raw

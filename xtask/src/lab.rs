@@ -8,18 +8,19 @@ use dawnkey_qemu_tests::command;
 use dawnkey_qemu_tests::image::devices::Devices;
 use dawnkey_qemu_tests::image::initramfs::Scenario;
 use dawnkey_qemu_tests::image::{Builder, COMMAND_LINE, Contents, Parts};
-use dawnkey_qemu_tests::lab::Lab;
+use dawnkey_qemu_tests::lab::{self, Lab};
 use dawnkey_qemu_tests::machine::Direct;
 use dawnkey_qemu_tests::operator::{Binaries, Operator};
 use dawnkey_qemu_tests::swtpm::TpmMaker;
 
+use crate::build::Profile;
 use crate::error::{XtaskError, io};
 use crate::packages::GuestPackages;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
 use crate::{build, deps, packages};
 
-/// Lines of `[volume]` for a disk that may be formatted.
+/// Lines of `[[volume]]` for a disk that may be formatted.
 pub const STATE_VOLUME: &str =
     "name = \"state\"\ndevice = \"/dev/vdb\"\nintegrity = \"hmac-sha256\"\nfilesystem = \"ext4\"";
 
@@ -34,6 +35,23 @@ pub fn builder(workspace: &Workspace, packages: &GuestPackages) -> Result<Builde
         stub: packages.stub.clone(),
         sources: workspace.root.join("initramfs"),
     })?)
+}
+
+/// `cargo xtask lab`.
+///
+/// # Errors
+/// [`XtaskError::Vm`] with the failing tool's words.
+pub fn run(workspace: &Workspace, dev: bool, progress: &Progress) -> Result<(), XtaskError> {
+    deps::install(deps::Purpose::Test, progress)?;
+    let profile = if dev { Profile::Dev } else { Profile::Release };
+    let binaries = progress.step("build the programs", || build::programs(workspace, profile))?;
+    let dir = progress.step("images for the VM tests", || prepare(workspace, &binaries))?;
+    progress.say(&format!(
+        "{}={} cargo test -p dawnkey-qemu-tests --features vm --locked --test vm FILTER",
+        lab::VARIABLE,
+        dir.display()
+    ));
+    Ok(())
 }
 
 /// Makes everything that the VM tests share and gives the directory.

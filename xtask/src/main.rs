@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo | test | bench | fuzz | tidy | image | deps | corpus`.
+//! The project's own tasks: `cargo xtask demo | test | lab | bench | fuzz | tidy | image | deps | corpus`.
 //!
 //! This program itself needs nothing but Rust. Whatever a task needs beyond that, it installs first:
 //! see [`deps`] for the list with reasons.
@@ -45,6 +45,12 @@ enum Task {
     Test(test::Options),
     /// Checks the rules of the source tree: layering, sizes, unsafe, fakes, reasons
     Tidy,
+    /// Prepares what the VM tests share, and says how to run one of them
+    Lab {
+        /// Use unoptimised programs: quicker to build, for work on the tests
+        #[arg(long)]
+        dev: bool,
+    },
     /// Builds a test image (UKI and boot disk) from the release binaries
     Image {
         /// Agent configuration to put into the image
@@ -92,6 +98,7 @@ fn run(task: &Task, progress: &Progress) -> Result<ExitCode, XtaskError> {
         Task::Demo { dev } => demo::run(&workspace, *dev, progress),
         Task::Test(options) => test::run(&workspace, options, progress),
         Task::Tidy => progress.step("tidy", || tidy::run(&workspace)).map(|_| ()),
+        Task::Lab { dev } => lab::run(&workspace, *dev, progress),
         Task::Image {
             config,
             ca,

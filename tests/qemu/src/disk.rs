@@ -55,18 +55,25 @@ impl Disk {
         file.write_all(bytes).doing(what)
     }
 
+    /// Reads bytes at an offset.
+    ///
+    /// # Errors
+    /// [`VmError::Io`] when the file is shorter or cannot be read.
+    pub fn read_at(&self, offset: u64, length: usize) -> Result<Vec<u8>, VmError> {
+        let what = || format!("read {length} bytes at {offset} of {}", self.0.display());
+        let mut bytes = vec![0; length];
+        let mut file = File::open(&self.0).doing(what)?;
+        file.seek(SeekFrom::Start(offset)).doing(what)?;
+        file.read_exact(&mut bytes).doing(what)?;
+        Ok(bytes)
+    }
+
     /// Reads the first `length` bytes.
     ///
     /// # Errors
     /// [`VmError::Io`] when the file is shorter or cannot be read.
     pub fn head(&self, length: usize) -> Result<Vec<u8>, VmError> {
-        let what = || format!("read {length} bytes of {}", self.0.display());
-        let mut bytes = vec![0; length];
-        File::open(&self.0)
-            .doing(what)?
-            .read_exact(&mut bytes)
-            .doing(what)?;
-        Ok(bytes)
+        self.read_at(0, length)
     }
 
     /// SHA-256 of the whole disk, to prove that nothing on it changed.

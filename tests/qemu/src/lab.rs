@@ -209,8 +209,24 @@ impl Scene<'_> {
     /// A machine without firmware and TPM, with the platforms of the mock manufacturers, its network leading to
     /// the service.
     pub fn direct(&self) -> Machine<'_> {
-        let machine = self.lab.direct(&self.next_boot());
-        machine.service(self.service.address(), &self.lab.busybox)
+        self.lab
+            .direct(&self.next_boot())
+            .service(self.service.address(), &self.lab.busybox)
+    }
+
+    /// The machine of [`Scene::direct`] with one more platform, `launch`: `snp` launched anew for this boot.
+    ///
+    /// # Errors
+    /// [`VmError::Lab`] when the platform is not one of SNP.
+    pub fn launched(&self) -> Result<Machine<'_>, VmError> {
+        let machine = self.direct();
+        let file = self.path(&format!("launch-{}.json", self.boots.get()));
+        crate::launch::anew(
+            &self.lab.platforms.join("snp.json"),
+            self.boots.get(),
+            &file,
+        )?;
+        Ok(machine.file("launch", &file))
     }
 
     /// The machine of [`Scene::machine`], with the platforms of the mock manufacturers.

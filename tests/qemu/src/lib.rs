@@ -9,6 +9,8 @@
 //! | [`image`] | initramfs, unified kernel image, EFI system partition: same inputs, same bytes |
 //! | [`swtpm`] | a software TPM per machine, with EK certificates of a local authority |
 //! | [`machine`] | QEMU with OVMF, one boot from power-on to power-off |
+//! | [`running`] | a machine while it runs: go on, stop, dump its memory, cut its power |
+//! | [`nbd`] | a hostile disk: lies, fails, vanishes, stops at one request |
 //! | [`results`] | what the guest reported over its virtio-serial port |
 //! | [`operator`] | the operator's side: `dawnkey init`, the key service, admin commands |
 //! | [`lab`] | the prepared images and binaries that the VM tests use |
@@ -22,9 +24,13 @@ pub mod disk;
 pub mod error;
 pub mod image;
 pub mod lab;
+mod launch;
 pub mod machine;
+pub mod nbd;
 pub mod operator;
+mod qmp;
 pub mod results;
+pub mod running;
 pub mod swtpm;
 
 pub use error::VmError;

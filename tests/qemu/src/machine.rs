@@ -5,13 +5,15 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::command::{self, Guard};
 use crate::disk::Disk;
 use crate::error::{IoContext, VmError};
 use crate::image::Image;
-use crate::results::{self, Results};
+use crate::nbd::Backend;
+use crate::results::Results;
+use crate::running::{Files, Running};
 use crate::swtpm::{RunningTpm, Tpm};
 
 /// Address and port at which a guest sees the key service.
@@ -20,11 +22,11 @@ pub const SERVICE_IN_GUEST: &str = "10.0.2.100:8443";
 const LIMIT: Duration = Duration::from_secs(180);
 const OVMF: &str = "/usr/share/OVMF";
 
-/// A disk as the guest sees it.
+/// A disk as the guest sees it: what follows `file=`, and more of QEMU's options.
 #[derive(Debug, Clone)]
 struct Attached {
-    disk: Disk,
-    read_only: bool,
+    file: String,
+    options: &'static str,
 }
 
 /// A kernel with an initramfs that QEMU starts itself: no firmware, nothing is measured, and the boot takes a
@@ -57,6 +59,7 @@ pub struct Machine<'a> {
     disks: Vec<Attached>,
     service: Option<(SocketAddr, PathBuf)>,
     script: Option<String>,
+    memory: u32,
     limit: Duration,
 }
 
@@ -90,6 +93,7 @@ impl<'a> Machine<'a> {
             disks: Vec::new(),
             service: None,
             script: None,
+            memory: 512,
             limit: LIMIT,
         }
     }
@@ -97,21 +101,39 @@ impl<'a> Machine<'a> {
     /// Attaches a data disk: the first is `/dev/vdb`, since the image's own disk is `/dev/vda`, and `/dev/vda`
     /// on a machine that boots from none.
     #[must_use]
-    pub fn disk(mut self, disk: &Disk) -> Self {
-        self.disks.push(Attached {
-            disk: disk.clone(),
-            read_only: false,
-        });
-        self
+    pub fn disk(self, disk: &Disk) -> Self {
+        self.attach(disk.path().display().to_string(), "")
     }
 
     /// Attaches a data disk that takes no writes.
     #[must_use]
-    pub fn read_only_disk(mut self, disk: &Disk) -> Self {
-        self.disks.push(Attached {
-            disk: disk.clone(),
-            read_only: true,
-        });
+    pub fn read_only_disk(self, disk: &Disk) -> Self {
+        self.attach(disk.path().display().to_string(), ",readonly=on")
+    }
+
+    /// Attaches a hostile disk.
+    #[must_use]
+    pub fn backend(self, backend: &Backend) -> Self {
+        let socket = backend.socket().display();
+        self.attach(format!("nbd+unix:///?socket={socket}"), "")
+    }
+
+    fn attach(mut self, file: String, options: &'static str) -> Self {
+        self.disks.push(Attached { file, options });
+        self
+    }
+
+    /// Megabytes of memory instead of the usual.
+    #[must_use]
+    pub fn memory(mut self, megabytes: u32) -> Self {
+        self.memory = megabytes;
+        self
+    }
+
+    /// Seconds from power-on to power-off instead of the usual limit.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
         self
     }
 
@@ -141,65 +163,33 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// [`VmError::Timeout`] or [`VmError::NotDone`] with the end of the serial log.
     pub fn boot(self) -> Result<Boot, VmError> {
+        self.start()?.finish()
+    }
+
+    /// Switches the machine on.
+    ///
+    /// # Errors
+    /// [`VmError::Io`] when QEMU cannot be started.
+    pub fn start(self) -> Result<Running, VmError> {
         fs::create_dir_all(&self.dir).doing(|| format!("create {}", self.dir.display()))?;
-        let (serial, report) = (self.dir.join("serial.log"), self.dir.join("results"));
-        // Lives as long as the machine.
+        let files = Files::of(&self.dir);
         let tpm = match self.start {
             Start::Measured(_, tpm) => Some(tpm.start()?),
             Start::Direct(_) => None,
         };
-        let mut qemu = self.command(&serial, &report, tpm.as_ref().map(RunningTpm::socket))?;
-        let start = Instant::now();
-        let errors = self.dir.join("qemu.log");
-        let stderr = fs::File::create(&errors).doing(|| format!("create {}", errors.display()))?;
+        let mut qemu = self.command(&files, tpm.as_ref().map(RunningTpm::socket))?;
+        let errors = fs::File::create(&files.errors)
+            .doing(|| format!("create {}", files.errors.display()))?;
         let child = qemu
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(stderr)
+            .stderr(errors)
             .spawn()
             .doing(|| command::line(&qemu))?;
-        let mut guard = Guard::new(child);
-        let status = loop {
-            if let Some(status) = guard
-                .child()
-                .try_wait()
-                .doing(|| "wait for QEMU".to_owned())?
-            {
-                break status;
-            }
-            if start.elapsed() > self.limit {
-                return Err(VmError::Timeout {
-                    what: "power-off of the guest".to_owned(),
-                    seconds: self.limit.as_secs(),
-                    log: command::tail(&serial, 60),
-                });
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        let bytes = fs::read(&report).doing(|| format!("read {}", report.display()))?;
-        let results = Results::parse(&bytes).map_err(|_| VmError::NotDone {
-            status: status.to_string(),
-            steps: results::complete_steps(&bytes),
-            log: format!(
-                "{}\n{}",
-                command::tail(&errors, 20),
-                command::tail(&serial, 60)
-            ),
-        })?;
-        let serial = String::from_utf8_lossy(&fs::read(&serial).unwrap_or_default()).into_owned();
-        Ok(Boot {
-            results,
-            elapsed: start.elapsed(),
-            serial,
-        })
+        Ok(Running::new(Guard::new(child), files, tpm, self.limit))
     }
 
-    fn command(
-        &self,
-        serial: &Path,
-        report: &Path,
-        tpm: Option<&Path>,
-    ) -> Result<Command, VmError> {
+    fn command(&self, files: &Files, tpm: Option<&Path>) -> Result<Command, VmError> {
         // Emulation unless asked otherwise: /dev/kvm may be there and still not work.
         let accelerator = std::env::var("DAWNKEY_VM_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
         let mut qemu = Command::new("qemu-system-x86_64");
@@ -212,13 +202,14 @@ impl<'a> Machine<'a> {
             "q35",
             "-cpu",
             "max",
-            "-m",
-            "512",
             "-no-reboot",
         ]);
+        qemu.arg("-m").arg(self.memory.to_string());
         qemu.args(["-accel", &accelerator]);
         qemu.arg("-serial")
-            .arg(format!("file:{}", serial.display()));
+            .arg(format!("file:{}", files.serial.display()));
+        qemu.arg("-qmp")
+            .arg(format!("unix:{},server=on,wait=off", files.qmp.display()));
         match &self.start {
             Start::Measured(image, _) => self.firmware(&mut qemu, image)?,
             Start::Direct(direct) => {
@@ -238,12 +229,18 @@ impl<'a> Machine<'a> {
             ]);
         }
         qemu.arg("-chardev")
-            .arg(format!("file,id=results,path={}", report.display()));
+            .arg(format!("file,id=results,path={}", files.report.display()));
+        qemu.arg("-chardev").arg(format!(
+            "socket,id=control,path={},server=on,wait=off",
+            files.control.display()
+        ));
         qemu.args([
             "-device",
             "virtio-serial-pci",
             "-device",
             "virtserialport,chardev=results,name=dawnkey.results",
+            "-device",
+            "virtserialport,chardev=control,name=dawnkey.control",
         ]);
         self.disks(&mut qemu);
         qemu.arg("-netdev").arg(self.network());
@@ -287,14 +284,9 @@ impl<'a> Machine<'a> {
 
     fn disks(&self, qemu: &mut Command) {
         for (index, attached) in self.disks.iter().enumerate() {
-            let read_only = if attached.read_only {
-                ",readonly=on"
-            } else {
-                ""
-            };
             qemu.arg("-drive").arg(format!(
-                "if=none,id=d{index},format=raw{read_only},file={}",
-                attached.disk.path().display()
+                "if=none,id=d{index},format=raw{},file={}",
+                attached.options, attached.file
             ));
             qemu.arg("-device")
                 .arg(format!("virtio-blk-pci,drive=d{index}"));

@@ -71,9 +71,9 @@ impl Step {
     }
 }
 
-/// How many steps are complete, whether or not the report is; for error messages.
-pub fn complete_steps(bytes: &[u8]) -> usize {
-    scan(bytes).map_or(0, |(steps, _)| steps.len())
+/// The steps that are complete, whether or not the report is: of a guest that still runs, or whose power was cut.
+pub fn so_far(bytes: &[u8]) -> Vec<Step> {
+    scan(bytes).map_or_else(|_| Vec::new(), |(steps, _)| steps)
 }
 
 fn scan(mut rest: &[u8]) -> Result<(Vec<Step>, bool), VmError> {
