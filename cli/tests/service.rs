@@ -195,6 +195,19 @@ fn exports_a_key_that_is_the_headers_and_records_it() {
 }
 
 #[test]
+fn exports_the_dek_in_hex_for_a_rescue_without_the_service() {
+    let scene = Scene::start();
+    scene.create();
+    let id = VOLUME.to_string();
+    let made = scene.json(&["volume", "export-key", &id, "--dek", "--out", "d", "--yes"]);
+    assert_eq!((&made["kind"], &made["epoch"]), (&"dek".into(), &1.into()));
+    let path = scene.dir.path().join("d");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text, format!("{}\n", hex::encode(scene.dek().expose())));
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn exports_nothing_from_a_header_that_another_dek_sealed() {
     let scene = Scene::start();
     scene.create();

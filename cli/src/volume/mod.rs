@@ -3,6 +3,9 @@
 mod disk;
 mod export;
 mod header;
+mod rescue;
+mod stock;
+mod unseal;
 mod view;
 
 use crate::admin::Admin;
@@ -57,6 +60,7 @@ enum Command {
     ExportKey(export::ExportArgs),
     /// Save a volume's header to a file, and write it back
     Header(header::HeaderArgs),
+    Rescue(rescue::RescueArgs),
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +102,7 @@ impl VolumeArgs {
             Command::BreakLease(args) => self.break_lease(args.id, output),
             Command::ExportKey(args) => args.run(&self.profile, output),
             Command::Header(args) => args.run(output),
+            Command::Rescue(args) => args.run(&self.profile, output),
         }
     }
 
