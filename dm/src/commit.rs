@@ -48,7 +48,7 @@ mod tests {
     fn two_states() -> (SealedHeader, SealedHeader) {
         let layout = Layout::for_disk(Integrity::HmacSha256, 64 << 20).unwrap();
         let (old, key) = SealedHeader::create(Uuid::from_u128(1), 1, 1, layout, &dek()).unwrap();
-        let new = old.advance(2, &dek(), &key).unwrap();
+        let new = old.advance(old.next(2), &dek(), &key).unwrap();
         (old, new)
     }
 

@@ -146,7 +146,7 @@ fn boot(disk: &OneDisk, image: &Image, key: &[u8]) -> Outcome {
                 epoch: 1,
                 generation: generation + 1,
             };
-            volumes.open(volume, &dek(), next).unwrap();
+            volumes.open(volume, &dek(), next, None).unwrap();
             assert_eq!(volumes.activation.mapped[0].1, key);
             Outcome::Opens(generation)
         }
@@ -180,7 +180,7 @@ fn open(disk: &OneDisk, generation: u64) -> Vec<Operation> {
         epoch: 1,
         generation,
     };
-    volumes.open(volume, &dek(), grant).unwrap();
+    volumes.open(volume, &dek(), grant, None).unwrap();
     std::mem::take(&mut disk.lock().log)
 }
 
@@ -362,7 +362,7 @@ fn the_disk_vanishing_at_any_operation_is_an_error_and_loses_nothing() {
             epoch: 1,
             generation: 2,
         };
-        let refused = volumes.open(volume, &dek(), grant).unwrap_err();
+        let refused = volumes.open(volume, &dek(), grant, None).unwrap_err();
         assert!(matches!(refused, MapError::Disk { .. }), "{refused}");
         assert_eq!(volumes.activation.mapped, []);
         disk.lock().gone_after = None;

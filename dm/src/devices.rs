@@ -32,6 +32,14 @@ impl Audience {
     }
 }
 
+/// The one target of a device that is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Active {
+    pub(crate) number: DeviceNumber,
+    pub(crate) sectors: u64,
+    pub(crate) target: String,
+}
+
 /// Judges what the kernel made of a table before it is started.
 pub(crate) type Inspect<'a> = dyn Fn(&Loaded) -> Result<(), MapError> + 'a;
 
@@ -100,6 +108,47 @@ impl Devices {
             major: info.device().major,
             minor: info.device().minor,
         })
+    }
+
+    /// The table of a device that is started; `None` if there is no device of this name.
+    pub(crate) fn active(&self, name: &str) -> Result<Option<Active>, MapError> {
+        let id = dm_name(name)?;
+        let options = DmOptions::default().set_flags(DmFlags::DM_STATUS_TABLE);
+        match self.0.table_status(&DevId::Name(id), options) {
+            Err(error) if errno(&error) == Some(NO_SUCH_DEVICE) => Ok(None),
+            Err(error) => Err(failed("ask for the table of", name, &error)),
+            Ok((info, targets)) => {
+                let number = DeviceNumber {
+                    major: info.device().major,
+                    minor: info.device().minor,
+                };
+                let mut targets = targets.into_iter();
+                let one = targets.next().filter(|_| targets.next().is_none());
+                Ok(one.map(|(_, sectors, target, _)| Active {
+                    number,
+                    sectors,
+                    target,
+                }))
+            }
+        }
+    }
+
+    /// Puts a longer table under a device in use. Nothing is flushed and no filesystem is frozen: what is there stays
+    /// where it is.
+    pub(crate) fn lengthen(&self, name: &str, table: &Table) -> Result<(), MapError> {
+        let device = DevId::Name(dm_name(name)?);
+        let suspended = DmFlags::DM_SUSPEND | DmFlags::DM_NOFLUSH | DmFlags::DM_SKIP_LOCKFS;
+        self.0
+            .table_load(&device, std::slice::from_ref(table), DmOptions::default())
+            .map_err(|error| failed("load the longer table of", name, &error))?;
+        let suspended = DmOptions::default().set_flags(suspended);
+        let paused = self.0.device_suspend(&device, suspended);
+        // Started again whatever came of it: a device that stays suspended stops everybody who uses it.
+        let resumed = self.0.device_suspend(&device, Audience::System.options());
+        paused
+            .and(resumed)
+            .map(drop)
+            .map_err(|error| failed("lengthen", name, &error))
     }
 
     /// What the kernel says of a table that is loaded and not started.

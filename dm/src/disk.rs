@@ -138,6 +138,15 @@ impl fmt::Debug for OsDisk {
 impl OsDisk {
     /// Opens a block device or a plain file.
     pub fn open(device: &Path, access: Access) -> Result<Self, OpenError> {
+        Self::open_with(device, access, 0)
+    }
+
+    /// Opens a disk for writing that nobody in the kernel has claimed: no mapping, no mount.
+    pub(crate) fn open_exclusive(device: &Path) -> Result<Self, OpenError> {
+        Self::open_with(device, Access::Write, libc::O_EXCL)
+    }
+
+    fn open_with(device: &Path, access: Access, flags: i32) -> Result<Self, OpenError> {
         let failed = |source: io::Error| open_error(device, access, source);
         let metadata = std::fs::metadata(device).map_err(failed)?;
         let block = metadata.file_type().is_block_device();
@@ -148,7 +157,7 @@ impl OsDisk {
         let mut options = OpenOptions::new();
         options.read(true).write(access == Access::Write);
         if block {
-            options.custom_flags(libc::O_DIRECT);
+            options.custom_flags(libc::O_DIRECT | flags);
         }
         let file = options.open(device).map_err(failed)?;
         // The name may lead elsewhere by now: everything below is about the file that was opened.
@@ -201,6 +210,20 @@ fn open_error(device: &Path, access: Access, source: io::Error) -> OpenError {
 }
 
 impl OsDisk {
+    /// Locks the disk against others who do the same, until it is dropped. `false` if somebody has it locked.
+    pub(crate) fn try_lock(&self) -> io::Result<bool> {
+        match self.file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Reads into a buffer that is aligned already.
+    pub(crate) fn read_aligned_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
     /// Writes a buffer that is aligned already.
     pub(crate) fn write_aligned_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::blank::Content;
 use crate::disk::OpenError;
-use crate::geometry::{DiskTooSmall, Integrity};
+use crate::geometry::{BadLayout, DiskTooSmall, Integrity};
 use crate::header::{HeaderError, SealError};
 use crate::keyring::KeyringError;
 use crate::superblock::SuperblockError;
@@ -102,6 +102,28 @@ pub enum MapError {
         /// The name.
         name: MappedName,
     },
+    /// No mapping of this name exists.
+    #[error("look at {name}: no volume of this name is mapped")]
+    NotMapped {
+        /// The name.
+        name: MappedName,
+    },
+    /// The filesystem on a volume that has become larger could not.
+    #[error("let the filesystem on {name} grow to the size of its device: {detail}")]
+    Grow {
+        /// The volume's mapping.
+        name: MappedName,
+        /// What the kernel answered.
+        detail: String,
+    },
+    /// A disk whose header is to be destroyed shows it again.
+    #[error("destroy the header of {device}: byte {offset} reads as written and not as zero; is the disk read-only or does it answer from elsewhere?", device = device.display())]
+    NotErased {
+        /// The disk.
+        device: PathBuf,
+        /// The first byte that is not zero.
+        offset: u64,
+    },
     /// The volume has another kind of integrity than the configuration demands.
     #[error("open the volume on {device}: its integrity is {found}, the configuration demands {wanted}", device = device.display())]
     IntegrityDiffers {
@@ -112,6 +134,29 @@ pub enum MapError {
         /// The configuration's.
         wanted: Integrity,
     },
+    /// The volume's journal has a MAC and the configuration wants none, or the other way round.
+    #[error("open the volume on {device}: whether its journal has a MAC is {found}, the configuration demands {wanted}", device = device.display())]
+    JournalMacDiffers {
+        /// The disk.
+        device: PathBuf,
+        /// The header's.
+        found: bool,
+        /// The configuration's.
+        wanted: bool,
+    },
+    /// The rotation's epoch is not the one after the grant's.
+    #[error(
+        "open the volume: the rotation leads to epoch {rotation}, the grant is of epoch {grant}; it must lead to the next one"
+    )]
+    RotationEpoch {
+        /// The grant's.
+        grant: u32,
+        /// The rotation's.
+        rotation: u32,
+    },
+    /// The numbers of a layout fit no disk.
+    #[error(transparent)]
+    Layout(#[from] BadLayout),
     /// The DEK is of another epoch than the header's.
     #[error(
         "open the volume: its header is of epoch {header}, the granted DEK is of epoch {grant}"

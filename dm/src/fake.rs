@@ -11,10 +11,11 @@ use dawnkey_secret::{Dek, VolumeKey};
 use crate::disk::{Access, Disk, Disks, OpenError, OsDisk};
 use crate::error::MapError;
 use crate::mapper::{
-    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, SealedVolume, Timings, Wanted,
+    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, Rotation, SealedVolume, Timings,
+    Wanted,
 };
 use crate::tables::MappedName;
-use crate::volumes::{Activation, Plan, Volumes};
+use crate::volumes::{Activated, Activation, Plan, Volumes};
 
 /// Maps nothing: the mapped device of a volume is its disk file.
 #[derive(Debug)]
@@ -35,6 +36,11 @@ impl FakeMapper {
         self.0.activation.broken = true;
     }
 
+    /// Lets further openings find that a wipe behind the volume has come to this sector.
+    pub fn wiped_to(&mut self, sectors: u64) {
+        self.0.activation.wiped_to = sectors;
+    }
+
     /// How often the kernel was asked to prepare, map or unmap anything.
     #[must_use]
     pub const fn kernel_calls(&self) -> usize {
@@ -52,8 +58,14 @@ impl Mapper for FakeMapper {
         self.0.find(wanted)
     }
 
-    fn open(&mut self, volume: SealedVolume, dek: &Dek, grant: Grant) -> Result<Mapped, MapError> {
-        self.0.open(volume, dek, grant)
+    fn open(
+        &mut self,
+        volume: SealedVolume,
+        dek: &Dek,
+        grant: Grant,
+        rotation: Option<&Rotation>,
+    ) -> Result<Mapped, MapError> {
+        self.0.open(volume, dek, grant, rotation)
     }
 
     fn format(
@@ -95,6 +107,7 @@ struct NoKernel {
     mapped: BTreeSet<String>,
     broken: bool,
     calls: usize,
+    wiped_to: u64,
 }
 
 impl NoKernel {
@@ -129,7 +142,7 @@ impl Activation for NoKernel {
         _: &mut Timings,
     ) -> Result<(), MapError> {
         self.call(plan)?;
-        let total = plan.layout.data_sectors() * crate::geometry::SECTOR_BYTES;
+        let total = plan.layout.ready_sectors() * crate::geometry::SECTOR_BYTES;
         progress(Progress::Wipe { done: total, total });
         if filesystem.is_some() {
             progress(Progress::Filesystem);
@@ -143,10 +156,14 @@ impl Activation for NoKernel {
         disk: &dyn Disk,
         _: &VolumeKey,
         _: &mut Timings,
-    ) -> Result<PathBuf, MapError> {
+    ) -> Result<Activated, MapError> {
         self.call(plan)?;
         self.mapped.insert(plan.name.to_string());
-        Ok(disk.path().to_owned())
+        let found = plan.wiped_before.map_or(0, |end| self.wiped_to.min(end));
+        Ok(Activated {
+            device: disk.path().to_owned(),
+            ready_sectors: found.max(plan.layout.ready_sectors()),
+        })
     }
 
     fn deactivate(&mut self, name: &MappedName) -> Result<(), MapError> {

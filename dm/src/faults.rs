@@ -8,7 +8,7 @@ use crate::disk::OpenError;
 use crate::error::MapError;
 use crate::geometry::Integrity;
 use crate::header::{self, REGION_BYTES, parse};
-use crate::mapper::{Found, Grant, Mapper, Wanted};
+use crate::mapper::{Found, Grant, Mapper, Wanted, Wipe};
 use crate::tables::MappedName;
 use crate::testing::{OneDisk, Remembered};
 use crate::volumes::Volumes;
@@ -30,7 +30,10 @@ pub(crate) fn wanted() -> Wanted {
         name: MappedName::new("state").unwrap(),
         device: Some("/dev/memory".into()),
         integrity: Integrity::HmacSha256,
+        journal_mac: false,
         filesystem: None,
+        wipe: Wipe::UpFront,
+        grow: false,
     }
 }
 
@@ -70,7 +73,7 @@ fn failed_header_write_or_flush_unmaps_and_leaves_old_or_new_header() {
             panic!("not found");
         };
         disk.lock().fail_after = Some(failing);
-        let refused = volumes.open(volume, &dek(), GRANT).unwrap_err();
+        let refused = volumes.open(volume, &dek(), GRANT, None).unwrap_err();
         assert!(
             matches!(&refused, MapError::Disk { doing: "write the header", source, .. }
                 if source.raw_os_error() == Some(libc::EIO)),
@@ -110,7 +113,7 @@ fn mapped_key_is_the_one_of_the_seal_and_the_header_is_read_once() {
     let key = volume.header.open(&dek()).unwrap();
     // Whatever the first 16 MiB say from now on does not matter: nothing reads them again.
     disk.lock().load(0, &[0xff; REGION_BYTES]);
-    let mapped = volumes.open(volume, &dek(), GRANT).unwrap();
+    let mapped = volumes.open(volume, &dek(), GRANT, None).unwrap();
     assert_eq!(
         volumes.activation.mapped,
         [("state".to_owned(), key.expose().to_vec())]

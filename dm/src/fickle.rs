@@ -56,7 +56,7 @@ fn another_answer_to_the_second_read_changes_nothing() {
             epoch: 1,
             generation: 2,
         };
-        volumes.open(volume, &dek(), grant).unwrap();
+        volumes.open(volume, &dek(), grant, None).unwrap();
         let key = good.open(&dek()).unwrap();
         assert_eq!(volumes.activation.mapped[0].1, key.expose(), "{label}");
         let now = parse(&disk.lock().bytes()[..REGION_BYTES]).unwrap().header;
@@ -76,7 +76,7 @@ fn header_and_superblock_are_read_once() {
         epoch: 1,
         generation: 2,
     };
-    volumes.open(volume, &dek(), grant).unwrap();
+    volumes.open(volume, &dek(), grant, None).unwrap();
     let superblock = DATA_OFFSET_BYTES / 4096;
     let wanted: Vec<_> = (0..8).chain([superblock]).map(|block| (block, 1)).collect();
     let reads: Vec<_> = disk.lock().reads.clone().into_iter().collect();

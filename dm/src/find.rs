@@ -97,6 +97,14 @@ fn volume(disks: &dyn Disks, claim: Claim, wanted: &Wanted) -> Result<SealedVolu
             wanted: wanted.integrity,
         });
     }
+    let journal_mac = header.layout().journal_mac();
+    if journal_mac != wanted.journal_mac {
+        return Err(MapError::JournalMacDiffers {
+            device,
+            found: journal_mac,
+            wanted: wanted.journal_mac,
+        });
+    }
     let disk = disks.open(&device, Access::Write)?;
     refuse_in_use(disks, disk.as_ref())?;
     let (bytes, needed) = (disk.bytes(), header.layout().needed_disk_bytes());
@@ -107,11 +115,13 @@ fn volume(disks: &dyn Disks, claim: Claim, wanted: &Wanted) -> Result<SealedVolu
             needed,
         });
     }
+    let grown = wanted.grow.then(|| header.layout().grown(bytes)).flatten();
     Ok(SealedVolume {
         disk,
         header,
         condition,
         name: wanted.name.clone(),
+        grown,
     })
 }
 
@@ -124,6 +134,9 @@ fn blank(disks: &dyn Disks, device: &Path, wanted: &Wanted) -> Result<BlankDisk,
             device: device.to_owned(),
             source,
         })?;
+    let layout = wanted
+        .wipe
+        .begin(layout.with_journal_mac(wanted.journal_mac));
     let content = blank::content(disk.as_ref()).map_err(|source| MapError::Disk {
         doing: "read the first 16 MiB",
         device: device.to_owned(),

@@ -7,7 +7,8 @@
 //! - [`geometry`] and [`superblock`]: where data, tags and journal are.
 //! - [`mapper`]: the port [`Mapper`]: find, open, format, close. [`KernelMapper`] is its implementation.
 //! - [`disk`] and [`commit`]: reading, writing, flushing; the order of a header's writes.
-//! - [`blank`]: what is on a disk that is not a volume.
+//! - [`blank`]: what is on a disk that is not a volume. [`erase`]: making one that is a volume into such.
+//! - [`behind`]: wiping the rest of a volume that is in use already.
 //!
 //! Opening: the header is read once, into memory. Its seal must open under the DEK before anything is mapped; the
 //! tables are built from the values that were parsed, never from the disk again; what dm-integrity takes from its own
@@ -16,12 +17,14 @@
 //!
 //! Formatting: the header is written last, so an interrupted format leaves a disk that is still blank.
 
+pub mod behind;
 pub mod blank;
 pub mod commit;
 #[cfg(test)]
 mod crash;
 mod devices;
 pub mod disk;
+pub mod erase;
 mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
@@ -32,10 +35,13 @@ mod fickle;
 mod find;
 pub mod geometry;
 pub mod header;
+mod integrity;
 mod kernel;
 mod keyring;
 pub mod mapper;
 mod mkfs;
+mod stack;
+mod steps;
 pub mod superblock;
 mod syscalls;
 mod tables;
@@ -47,11 +53,12 @@ mod wipe;
 
 pub use error::{MapError, Unreadable};
 pub use geometry::{Integrity, Layout};
-pub use header::{Condition, HeaderError, HeaderSeen, SealError, SealedHeader};
+pub use header::{Condition, HeaderError, HeaderSeen, Next, SealError, SealedHeader};
 pub use kernel::KernelMapper;
 pub use keyring::KeyringError;
 pub use mapper::{
-    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, SealedVolume, Timings, Wanted,
+    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, Ready, Rotation, SealedVolume,
+    Timings, Wanted, Wipe,
 };
 pub use tables::{BadName, DeviceNumber, MappedName};
 pub use taken::TakenError;

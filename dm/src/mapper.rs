@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::disk::Disk;
 use crate::error::MapError;
-use crate::geometry::{Integrity, Layout};
+use crate::geometry::{BLOCK_BYTES, BLOCK_SECTORS, Integrity, Layout, SECTOR_BYTES};
 use crate::header::{Condition, HeaderSeen, SealedHeader};
 use crate::tables::MappedName;
 
@@ -17,6 +17,71 @@ use crate::tables::MappedName;
 pub enum Filesystem {
     /// ext4, by `mke2fs`.
     Ext4,
+}
+
+/// When the blocks of a new volume with integrity are written for the first time. Before that a block is a read error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wipe {
+    /// The first bytes while formatting, the rest behind a volume that is in use already: see [`crate::behind`].
+    Behind {
+        /// Bytes that are there from the begin, rounded up to whole blocks; the whole volume if it has fewer.
+        prefix_bytes: u64,
+    },
+    /// Everything while formatting.
+    UpFront,
+}
+
+impl Wipe {
+    /// Bytes of the prefix unless configured otherwise: 128 MiB, a few seconds on any disk.
+    pub const DEFAULT_PREFIX_BYTES: u64 = 128 << 20;
+    /// The smallest prefix, in bytes: room for a filesystem and its journal.
+    pub const LEAST_PREFIX_BYTES: u64 = 16 << 20;
+
+    /// The layout that a format leaves.
+    pub(crate) fn begin(self, layout: Layout) -> Layout {
+        let prefix_bytes = match self {
+            Self::Behind { prefix_bytes } => prefix_bytes.max(Self::LEAST_PREFIX_BYTES),
+            Self::UpFront => u64::MAX,
+        };
+        let sectors = prefix_bytes
+            .div_ceil(BLOCK_BYTES)
+            .saturating_mul(BLOCK_SECTORS);
+        // Refused for a volume without integrity, all of which is ready.
+        let begun = layout.with_ready(sectors.min(layout.data_sectors()));
+        begun.unwrap_or(layout)
+    }
+}
+
+impl Default for Wipe {
+    fn default() -> Self {
+        Self::Behind {
+            prefix_bytes: Self::DEFAULT_PREFIX_BYTES,
+        }
+    }
+}
+
+/// How much of a volume can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    /// Bytes of the mapped device.
+    pub ready_bytes: u64,
+    /// Bytes that it will have when the wipe behind it has ended.
+    pub total_bytes: u64,
+}
+
+impl Ready {
+    /// Whether nothing is left to wipe.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.ready_bytes >= self.total_bytes
+    }
+
+    pub(crate) const fn of(layout: &Layout) -> Self {
+        Self {
+            ready_bytes: layout.ready_sectors() * SECTOR_BYTES,
+            total_bytes: layout.data_sectors() * SECTOR_BYTES,
+        }
+    }
 }
 
 /// Which volume is wanted, from measured configuration.
@@ -30,8 +95,14 @@ pub struct Wanted {
     pub device: Option<PathBuf>,
     /// How changed blocks are found. A volume with another kind is refused.
     pub integrity: Integrity,
+    /// Whether dm-integrity checks a MAC over its journal. A volume that says otherwise is refused.
+    pub journal_mac: bool,
     /// What is made on it after formatting.
     pub filesystem: Option<Filesystem>,
+    /// When the blocks of a new volume are written for the first time.
+    pub wipe: Wipe,
+    /// Whether the volume becomes larger when its disk has.
+    pub grow: bool,
 }
 
 /// What was found.
@@ -49,6 +120,8 @@ pub struct SealedVolume {
     pub(crate) header: SealedHeader,
     pub(crate) condition: Condition,
     pub(crate) name: MappedName,
+    /// The layout that the volume gets because its disk has grown.
+    pub(crate) grown: Option<Layout>,
 }
 
 impl SealedVolume {
@@ -115,6 +188,15 @@ pub struct Grant {
     pub generation: u64,
 }
 
+/// The DEK of the next epoch, under which the header is sealed from this opening on.
+#[derive(Debug)]
+pub struct Rotation {
+    /// Epoch of `dek`: one more than the grant's.
+    pub epoch: u32,
+    /// The DEK.
+    pub dek: Dek,
+}
+
 /// How far a format has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
@@ -146,6 +228,8 @@ pub struct Timings {
     pub integrity: Duration,
     /// Mapping the dm-crypt layer.
     pub crypt: Duration,
+    /// Finding out how far the wipe behind the volume has come, and mapping that much.
+    pub ready: Duration,
     /// Writing the header.
     pub commit: Duration,
 }
@@ -159,6 +243,8 @@ pub struct Mapped {
     pub name: MappedName,
     /// The header as it is on the disk now.
     pub seen: HeaderSeen,
+    /// How much of the volume can be used.
+    pub ready: Ready,
     /// How long each part took.
     pub timings: Timings,
 }
@@ -170,10 +256,19 @@ pub trait Mapper {
     /// Exactly one disk must carry it. If none does and a disk is configured, that disk must be blank.
     fn find(&mut self, wanted: &Wanted) -> Result<Found, MapError>;
 
-    /// Opens the seal, maps the volume, then writes the granted generation into its header.
+    /// Opens the seal, maps the volume, then writes its header anew: with the granted generation, with what is known
+    /// to be ready, and with a rotation sealed under the next epoch's DEK.
     ///
-    /// When anything fails nothing stays mapped, and the header is the old one or the new one.
-    fn open(&mut self, volume: SealedVolume, dek: &Dek, grant: Grant) -> Result<Mapped, MapError>;
+    /// `dek` is the one of the grant's epoch. A header that is in the rotation's epoch already (its writing was
+    /// confirmed to nobody) opens under the rotation's DEK. When anything fails nothing stays mapped, and the header
+    /// is the old one or the new one.
+    fn open(
+        &mut self,
+        volume: SealedVolume,
+        dek: &Dek,
+        grant: Grant,
+        rotation: Option<&Rotation>,
+    ) -> Result<Mapped, MapError>;
 
     /// Makes the volume on a blank disk, filesystem included. The header is written last: before that the disk is
     /// blank for [`Mapper::find`], and formatting can begin anew.

@@ -8,7 +8,7 @@
 //! log2 interleave 1, tag bytes 2, journal sections 4, data sectors 8, flags 4, log2 sectors per block 1,
 //! log2 blocks per bitmap bit 1, padding 2, recalculated sector 8, padding 8, salt 16; zeros to the end.
 
-use crate::geometry::{BLOCK_SECTORS, LOG2_INTERLEAVE_SECTORS, Layout, SECTOR_BYTES, TAG_BYTES};
+use crate::geometry::{BLOCK_SECTORS, LOG2_INTERLEAVE_SECTORS, Layout, SECTOR_BYTES};
 
 /// Bytes of the superblock.
 pub const SUPERBLOCK_BYTES: usize = 4096;
@@ -21,6 +21,10 @@ const FLAG_FIXED_PADDING: u32 = 8;
 
 /// Where the number of data sectors is.
 const DATA_SECTORS: std::ops::Range<usize> = 16..24;
+/// Where the bitmap granularity is.
+const BITMAP: usize = 29;
+/// The granularity of every volume below 8 PiB on a disk of 8 PiB: 2^15 sectors for a bit.
+const LEAST_BITMAP: u8 = 15 - LOG2_SECTORS_PER_BLOCK;
 /// Base-2 logarithm of the sectors of a block.
 const LOG2_SECTORS_PER_BLOCK: u8 = 3;
 
@@ -51,11 +55,12 @@ pub enum SuperblockError {
 /// The superblock that the kernel writes for `layout`.
 #[must_use]
 pub fn expected(layout: &Layout) -> [u8; SUPERBLOCK_BYTES] {
+    let tag_bytes = u16::try_from(layout.integrity().tag_bytes()).unwrap_or(0);
     let mut bytes = Vec::with_capacity(SUPERBLOCK_BYTES);
     bytes.extend_from_slice(MAGIC);
     bytes.push(VERSION);
     bytes.push(LOG2_INTERLEAVE_SECTORS);
-    bytes.extend_from_slice(&u16::try_from(TAG_BYTES).unwrap_or(0).to_le_bytes());
+    bytes.extend_from_slice(&tag_bytes.to_le_bytes());
     bytes.extend_from_slice(&layout.journal_sections().to_le_bytes());
     bytes.extend_from_slice(&layout.data_sectors().to_le_bytes());
     bytes.extend_from_slice(&FLAG_FIXED_PADDING.to_le_bytes());
@@ -77,23 +82,38 @@ fn log2_blocks_per_bitmap_bit(layout: &Layout) -> u8 {
 }
 
 /// Compares a superblock that the kernel has just written with the one `layout` demands.
-pub fn check_new(found: &[u8; SUPERBLOCK_BYTES], layout: &Layout) -> Result<(), SuperblockError> {
+pub fn check_new(
+    found: &[u8; SUPERBLOCK_BYTES],
+    layout: &Layout,
+    _: u64,
+) -> Result<(), SuperblockError> {
     compare(found, &expected(layout))
 }
 
 /// Compares a superblock read from the disk with the one `layout` demands.
 ///
 /// When the disk has grown the kernel notes the larger number of data sectors that it computes from the disk's size.
-/// The volume stays where it was, so a larger number is no difference.
-pub fn check(found: &[u8; SUPERBLOCK_BYTES], layout: &Layout) -> Result<(), SuperblockError> {
+/// The volume stays where it was, so a number of at least `least` is no difference: the sealed number of data sectors,
+/// which is less than the layout's while the volume grows. The bitmap granularity stays what it was at format, when
+/// there were fewer sectors.
+pub fn check(
+    found: &[u8; SUPERBLOCK_BYTES],
+    layout: &Layout,
+    least: u64,
+) -> Result<(), SuperblockError> {
     let mut wanted = expected(layout);
     let noted = found.get(DATA_SECTORS).unwrap_or_default();
     let sectors = <[u8; 8]>::try_from(noted).map_or(0, u64::from_le_bytes);
-    if sectors > layout.data_sectors()
+    if sectors >= least
         && sectors.is_multiple_of(BLOCK_SECTORS)
         && let Some(field) = wanted.get_mut(DATA_SECTORS)
     {
         field.copy_from_slice(noted);
+    }
+    if let (Some(found), Some(wanted)) = (found.get(BITMAP), wanted.get_mut(BITMAP))
+        && (LEAST_BITMAP..=*wanted).contains(found)
+    {
+        *wanted = *found;
     }
     compare(found, &wanted)
 }
@@ -165,7 +185,7 @@ mod tests {
         for (offset, bit) in (0..SUPERBLOCK_BYTES).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
             let mut bent = expected(&layout());
             bent[offset] ^= 1 << bit;
-            let refused = check_new(&bent, &layout()).unwrap_err();
+            let refused = check_new(&bent, &layout(), 0).unwrap_err();
             if offset < 8 {
                 assert_eq!(refused, SuperblockError::Absent);
             } else {
@@ -173,7 +193,7 @@ mod tests {
                     matches!(refused, SuperblockError::Differs { offset: at, .. } if at == offset)
                 );
             }
-            match check(&bent, &layout()) {
+            match check(&bent, &layout(), layout().data_sectors()) {
                 Err(again) => assert_eq!(again, refused),
                 // The note of a disk that has grown.
                 Ok(()) => {
@@ -191,7 +211,7 @@ mod tests {
     fn refuses_recalculating_superblock_by_name() {
         let mut bent = expected(&layout());
         bent[24] |= 2;
-        let refused = check(&bent, &layout());
+        let refused = check(&bent, &layout(), layout().data_sectors());
         assert!(matches!(
             refused,
             Err(SuperblockError::Differs { field: "flags", .. })

@@ -1,7 +1,7 @@
-//! The four kernel calls that have no safe wrapper: two block-device ioctls, `add_key` and `keyctl`.
+//! The five kernel calls that have no safe wrapper: two block-device ioctls, one of ext4, `add_key` and `keyctl`.
 #![allow(unsafe_code)]
-// JUSTIFICATION: BLKGETSIZE64 and BLKROGET exist only as ioctls, and neither std, nix nor another dependency wraps
-// add_key(2) and keyctl(2) for `logon` keys. Every function below is safe to call with any argument.
+// JUSTIFICATION: BLKGETSIZE64, BLKROGET and EXT4_IOC_RESIZE_FS exist only as ioctls, and neither std, nix nor another
+// dependency wraps them, or add_key(2) and keyctl(2) for `logon` keys. Every function below is safe to call with any argument.
 
 use std::ffi::{CStr, c_int, c_long};
 use std::fs::File;
@@ -16,6 +16,7 @@ const UNLINK: c_long = 9;
 mod raw {
     #![allow(missing_docs)]
     nix::ioctl_read!(blkgetsize64, 0x12, 114, u64);
+    nix::ioctl_write_ptr!(ext4_resize_fs, b'f', 16, u64);
     nix::ioctl_read_bad!(blkroget, nix::request_code_none!(0x12, 94), super::c_int);
 }
 
@@ -34,6 +35,14 @@ pub(crate) fn block_device_is_read_only(device: &File) -> io::Result<bool> {
     // SAFETY: the descriptor is open for the length of the call, and BLKROGET writes one int to the pointer.
     unsafe { raw::blkroget(device.as_raw_fd(), &raw mut read_only) }?;
     Ok(read_only != 0)
+}
+
+/// Makes a mounted ext4 larger: `point` is any open file or directory of it, `blocks` its new size in its own blocks.
+pub(crate) fn resize_ext4(point: &File, blocks: u64) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the length of the call, and the kernel reads one u64 from the pointer. Another
+    // filesystem answers ENOTTY.
+    unsafe { raw::ext4_resize_fs(point.as_raw_fd(), &raw const blocks) }?;
+    Ok(())
 }
 
 /// Serial number of a kernel key.

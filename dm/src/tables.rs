@@ -8,9 +8,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::geometry::{
-    BLOCK_BYTES, DATA_OFFSET_SECTORS, INTERLEAVE_SECTORS, Integrity, Layout, TAG_BYTES,
-};
+use crate::geometry::{BLOCK_BYTES, DATA_OFFSET_SECTORS, INTERLEAVE_SECTORS, Layout};
 use crate::keyring;
 
 /// Most characters of a mapping's name. The kernel takes 127, of which the integrity layer's suffix and udev's link
@@ -51,6 +49,16 @@ impl MappedName {
         &self.0
     }
 
+    /// Name of the dm-crypt layer below a volume that is not ready yet.
+    pub(crate) fn whole_layer(&self) -> String {
+        format!("{}_whole", self.0)
+    }
+
+    /// Every device that a volume may have, the upper ones first.
+    pub(crate) fn layers(&self) -> [String; 3] {
+        [self.0.clone(), self.whole_layer(), self.integrity_layer()]
+    }
+
     /// Name of the dm-integrity layer below, as cryptsetup names it.
     pub(crate) fn integrity_layer(&self) -> String {
         format!("{}_dif", self.0)
@@ -80,6 +88,11 @@ impl fmt::Display for DeviceNumber {
 
 /// One target over a whole device: start (always 0), sectors, target type, parameters.
 pub(crate) type Table = (u64, u64, String, String);
+
+/// Target type of the device of a volume that is not ready yet.
+pub(crate) const LINEAR: &str = "linear";
+/// Target type of the encrypting layer.
+pub(crate) const CRYPT: &str = "crypt";
 
 /// How dm-integrity writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,8 +125,9 @@ pub(crate) fn integrity(
 ) -> Table {
     let mode = writing.letter();
     let journal = layout.journal_sectors();
+    let tag = layout.integrity().tag_bytes();
     let parameters = format!(
-        "{disk} {DATA_OFFSET_SECTORS} {TAG_BYTES} {mode} 4 journal_sectors:{journal} \
+        "{disk} {DATA_OFFSET_SECTORS} {tag} {mode} 4 journal_sectors:{journal} \
          interleave_sectors:{INTERLEAVE_SECTORS} block_size:{BLOCK_BYTES} fix_padding"
     );
     (0, sectors, "integrity".into(), parameters)
@@ -123,36 +137,38 @@ pub(crate) fn integrity(
 pub(crate) fn crypt(below: DeviceNumber, layout: &Layout, volume: Uuid) -> Table {
     let key_bytes = layout.integrity().volume_key_bytes();
     let key = format!(":{key_bytes}:logon:{}", keyring::description(volume));
-    let parameters = match layout.integrity() {
-        Integrity::HmacSha256 => format!(
-            "capi:authenc(hmac(sha256),xts(aes))-plain64 {key} 0 {below} 0 2 \
-             integrity:{TAG_BYTES}:aead sector_size:{BLOCK_BYTES}"
-        ),
-        Integrity::None => format!(
-            "aes-xts-plain64 {key} 0 {below} {DATA_OFFSET_SECTORS} 1 sector_size:{BLOCK_BYTES}"
-        ),
+    let (cipher, tag) = (
+        layout.integrity().crypt_cipher(),
+        layout.integrity().tag_bytes(),
+    );
+    let parameters = if layout.integrity().has_tags() {
+        format!("{cipher} {key} 0 {below} 0 2 integrity:{tag}:aead sector_size:{BLOCK_BYTES}")
+    } else {
+        format!("{cipher} {key} 0 {below} {DATA_OFFSET_SECTORS} 1 sector_size:{BLOCK_BYTES}")
     };
-    (0, layout.data_sectors(), "crypt".into(), parameters)
+    (0, layout.data_sectors(), CRYPT.into(), parameters)
 }
 
-/// Device-mapper UUID of the crypt layer, by which udev and lsblk know it.
+/// The begin of the dm-crypt layer, of a volume that is not ready yet.
+pub(crate) fn linear(below: DeviceNumber, sectors: u64) -> Table {
+    (0, sectors, LINEAR.into(), format!("{below} 0"))
+}
+
+/// Device-mapper UUID of the volume's device, by which udev and lsblk know it.
 pub(crate) fn crypt_uuid(volume: Uuid, name: &MappedName) -> String {
     format!("CRYPT-LUKS2-{}-{name}", volume.simple())
 }
 
-/// Device-mapper UUID of the integrity layer.
-pub(crate) fn integrity_uuid(volume: Uuid, name: &MappedName) -> String {
-    format!(
-        "CRYPT-SUBDEV-{}-{}",
-        volume.simple(),
-        name.integrity_layer()
-    )
+/// Device-mapper UUID of a layer below the volume's device. `cryptsetup close` takes away what has one.
+pub(crate) fn layer_uuid(volume: Uuid, layer: &str) -> String {
+    format!("CRYPT-SUBDEV-{}-{layer}", volume.simple())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::geometry::Integrity;
 
     const VOLUME: Uuid = Uuid::from_u128(0x0f0e_0d0c_0b0a_4908_8706_0504_0302_0100);
     const DISK: DeviceNumber = DeviceNumber {
@@ -191,6 +207,33 @@ mod tests {
         );
     }
 
+    /// `dmsetup table` of what cryptsetup 2.6 opens after `luksFormat --cipher aes-gcm-random --integrity aead` and
+    /// `--cipher aegis128-random --key-size 128 --integrity aead`.
+    #[test]
+    fn tables_of_the_other_ciphers_are_pinned() {
+        let table = |kind| {
+            let layout = layout(kind);
+            let integrity = integrity(DISK, &layout, layout.data_sectors(), Writing::Journal);
+            (integrity.3, crypt(DISK, &layout, VOLUME).3)
+        };
+        let (integrity, crypt) = table(Integrity::AesGcm);
+        assert_eq!(
+            integrity,
+            "254:16 32768 28 J 4 journal_sectors:3960 interleave_sectors:32768 block_size:4096 fix_padding"
+        );
+        assert_eq!(
+            crypt,
+            "capi:gcm(aes)-random :32:logon:dawnkey:0f0e0d0c-0b0a-4908-8706-050403020100 0 254:16 0 2 \
+             integrity:28:aead sector_size:4096"
+        );
+        let (_, crypt) = table(Integrity::Aegis128);
+        assert_eq!(
+            crypt,
+            "capi:aegis128-random :16:logon:dawnkey:0f0e0d0c-0b0a-4908-8706-050403020100 0 254:16 0 2 \
+             integrity:32:aead sector_size:4096"
+        );
+    }
+
     #[test]
     fn crypt_table_without_integrity_is_pinned() {
         let table = crypt(DISK, &layout(Integrity::None), VOLUME);
@@ -210,10 +253,12 @@ mod tests {
             "CRYPT-LUKS2-0f0e0d0c0b0a49088706050403020100-state"
         );
         assert_eq!(
-            integrity_uuid(VOLUME, &name),
+            layer_uuid(VOLUME, &name.integrity_layer()),
             "CRYPT-SUBDEV-0f0e0d0c0b0a49088706050403020100-state_dif"
         );
-        assert_eq!(name.integrity_layer(), "state_dif");
+        assert_eq!(name.layers(), ["state", "state_whole", "state_dif"]);
+        let (.., parameters) = linear(DISK, 8);
+        assert_eq!(parameters, "254:16 0");
     }
 
     #[test]

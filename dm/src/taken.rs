@@ -9,7 +9,7 @@
 //! the journal's length, the interleaving and the padding of tag runs it takes over, and says so. The number of data
 //! sectors it computes anew from the disk's size: a grown disk has more, and the first ones are where they were.
 
-use crate::geometry::{BLOCK_BYTES, DATA_OFFSET_SECTORS, INTERLEAVE_SECTORS, Layout, TAG_BYTES};
+use crate::geometry::{BLOCK_BYTES, DATA_OFFSET_SECTORS, INTERLEAVE_SECTORS, Layout};
 use crate::tables::{DeviceNumber, Writing};
 
 /// A loaded table in the kernel's own words, before it is started.
@@ -102,7 +102,8 @@ fn options(
         text: table.to_owned(),
     };
     let begin = format!(
-        "{disk} {DATA_OFFSET_SECTORS} {TAG_BYTES} {} ",
+        "{disk} {DATA_OFFSET_SECTORS} {} {} ",
+        layout.integrity().tag_bytes(),
         writing.letter()
     );
     let mut words = table

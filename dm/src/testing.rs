@@ -15,7 +15,7 @@ use crate::geometry::DATA_OFFSET_BYTES;
 use crate::mapper::{Filesystem, Progress, Timings};
 use crate::superblock::{self, SUPERBLOCK_BYTES};
 use crate::tables::{DeviceNumber, MappedName};
-use crate::volumes::{Activation, Plan, check_superblock, disk_error};
+use crate::volumes::{Activated, Activation, Plan, check_superblock, disk_error};
 
 /// One change that reached the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +219,8 @@ impl Disk for OneDisk {
 #[derive(Debug, Default)]
 pub struct Remembered {
     pub mapped: Vec<(String, Vec<u8>)>,
+    /// How far the wipe behind the volume has come, in sectors.
+    pub wiped_to: u64,
 }
 
 impl Activation for Remembered {
@@ -253,11 +255,15 @@ impl Activation for Remembered {
         disk: &dyn Disk,
         key: &VolumeKey,
         _: &mut Timings,
-    ) -> Result<PathBuf, MapError> {
-        check_superblock(disk, &plan.layout, superblock::check)?;
+    ) -> Result<Activated, MapError> {
+        check_superblock(disk, plan, superblock::check)?;
         let entry = (plan.name.to_string(), key.expose().to_vec());
         self.mapped.push(entry);
-        Ok(disk.path().to_owned())
+        let found = plan.wiped_before.map_or(0, |end| self.wiped_to.min(end));
+        Ok(Activated {
+            device: disk.path().to_owned(),
+            ready_sectors: found.max(plan.layout.ready_sectors()),
+        })
     }
 
     fn deactivate(&mut self, name: &MappedName) -> Result<(), MapError> {

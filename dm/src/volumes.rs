@@ -11,9 +11,10 @@ use crate::disk::{Disk, Disks};
 use crate::error::MapError;
 use crate::find;
 use crate::geometry::{DATA_OFFSET_BYTES, Layout};
-use crate::header::{Condition, SealedHeader};
+use crate::header::{Condition, Next, SealedHeader};
 use crate::mapper::{
-    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, SealedVolume, Timings, Wanted,
+    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, Ready, Rotation, SealedVolume,
+    Timings, Wanted,
 };
 use crate::superblock::{SUPERBLOCK_BYTES, SuperblockError};
 use crate::tables::MappedName;
@@ -22,8 +23,20 @@ use crate::tables::MappedName;
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) volume: Uuid,
+    /// All of it is mapped below; its ready sectors are what becomes visible at least.
     pub(crate) layout: Layout,
     pub(crate) name: &'a MappedName,
+    /// How far an earlier wipe of this volume may have come, in sectors; `None` if there was none.
+    pub(crate) wiped_before: Option<u64>,
+}
+
+/// A mapped volume.
+#[derive(Debug)]
+pub(crate) struct Activated {
+    /// The device in clear.
+    pub(crate) device: PathBuf,
+    /// Its sectors: at least the plan's ready ones.
+    pub(crate) ready_sectors: u64,
 }
 
 /// The part that needs a kernel: tables, nodes, the wipe, the filesystem.
@@ -43,14 +56,14 @@ pub(crate) trait Activation {
         timings: &mut Timings,
     ) -> Result<(), MapError>;
 
-    /// Maps the volume and returns the device in clear. On failure nothing stays mapped.
+    /// Maps the volume, as much of it as is ready. On failure nothing stays mapped.
     fn activate(
         &mut self,
         plan: &Plan<'_>,
         disk: &dyn Disk,
         key: &VolumeKey,
         timings: &mut Timings,
-    ) -> Result<PathBuf, MapError>;
+    ) -> Result<Activated, MapError>;
 
     /// Takes the mapping away.
     fn deactivate(&mut self, name: &MappedName) -> Result<(), MapError>;
@@ -69,27 +82,48 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
         find::find(&self.disks, wanted)
     }
 
-    fn open(&mut self, volume: SealedVolume, dek: &Dek, grant: Grant) -> Result<Mapped, MapError> {
+    fn open(
+        &mut self,
+        volume: SealedVolume,
+        dek: &Dek,
+        grant: Grant,
+        rotation: Option<&Rotation>,
+    ) -> Result<Mapped, MapError> {
         let SealedVolume {
             mut disk,
             header,
             name,
             condition,
+            grown,
         } = volume;
         let mut timings = Timings::default();
-        refuse_other_grant(&header, grant)?;
-        let (key, next) = timed(&mut timings.seal, || {
-            let key = header.open(dek)?;
-            let next = header.advance(grant.generation, dek, &key)?;
-            Ok::<_, MapError>((key, next))
-        })?;
-        let plan = plan(&next, &name);
-        let device = self
+        let keys = keys(&header, dek, grant, rotation)?;
+        let key = timed(&mut timings.seal, || header.open(keys.opens))?;
+        let sealed = header.layout();
+        let plan = Plan {
+            volume: header.volume(),
+            layout: grown.unwrap_or(sealed),
+            name: &name,
+            wiped_before: Some(sealed.data_sectors()),
+        };
+        let activated = self
             .activation
             .activate(&plan, disk.as_ref(), &key, &mut timings)?;
+        let next = timed(&mut timings.seal, || {
+            let next = Next {
+                generation: grant.generation,
+                epoch: keys.epoch,
+                layout: plan.layout.with_ready(activated.ready_sectors)?,
+            };
+            Ok::<_, MapError>(header.advance(next, keys.seals, &key)?)
+        });
         drop(key);
+        let next = next.inspect_err(|_| {
+            // The first error is the one to report; the mapping goes away as far as it can.
+            let _ = self.activation.deactivate(&name);
+        })?;
         self.commit(disk.as_mut(), (&next, condition), &name, &mut timings)?;
-        Ok(mapped(device, name, &next, timings))
+        Ok(mapped(activated.device, name, &next, timings))
     }
 
     fn format(
@@ -110,7 +144,12 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
         let (header, key) = timed(&mut timings.seal, || {
             SealedHeader::create(volume, grant.epoch, grant.generation, layout, dek)
         })?;
-        let plan = plan(&header, &name);
+        let plan = Plan {
+            volume,
+            layout,
+            name: &name,
+            wiped_before: None,
+        };
         self.activation.prepare(
             &plan,
             disk.as_mut(),
@@ -120,14 +159,14 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
             &mut timings,
         )?;
         progress(Progress::Map);
-        let device = self
+        let activated = self
             .activation
             .activate(&plan, disk.as_ref(), &key, &mut timings)?;
         drop(key);
         progress(Progress::Commit);
         let fresh = (&header, Condition::Clean);
         self.commit(disk.as_mut(), fresh, &name, &mut timings)?;
-        Ok(mapped(device, name, &header, timings))
+        Ok(mapped(activated.device, name, &header, timings))
     }
 
     fn close(&mut self, mapped: &Mapped) -> Result<(), MapError> {
@@ -162,50 +201,86 @@ impl<D, A: Activation> Volumes<D, A> {
     }
 }
 
-fn plan<'a>(header: &SealedHeader, name: &'a MappedName) -> Plan<'a> {
-    Plan {
-        volume: header.volume(),
-        layout: header.layout(),
-        name,
-    }
-}
-
 fn mapped(device: PathBuf, name: MappedName, header: &SealedHeader, timings: Timings) -> Mapped {
     Mapped {
         device,
         name,
         seen: header.seen(),
+        ready: Ready::of(&header.layout()),
         timings,
     }
 }
 
-fn refuse_other_grant(header: &SealedHeader, grant: Grant) -> Result<(), MapError> {
+/// Which DEK opens a header, and which seals the next one, for this epoch.
+struct Keys<'a> {
+    opens: &'a Dek,
+    seals: &'a Dek,
+    epoch: u32,
+}
+
+/// Chooses the DEKs by the header's epoch: the grant's, or the rotation's where its writing was confirmed to nobody.
+fn keys<'a>(
+    header: &SealedHeader,
+    dek: &'a Dek,
+    grant: Grant,
+    rotation: Option<&'a Rotation>,
+) -> Result<Keys<'a>, MapError> {
     let seen = header.seen();
-    if seen.epoch != grant.epoch {
-        return Err(MapError::EpochDiffers {
-            header: seen.epoch,
+    if let Some(rotation) = rotation
+        && grant.epoch.checked_add(1) != Some(rotation.epoch)
+    {
+        return Err(MapError::RotationEpoch {
             grant: grant.epoch,
+            rotation: rotation.epoch,
         });
     }
+    let keys = match rotation {
+        Some(rotation) if seen.epoch == rotation.epoch => Keys {
+            opens: &rotation.dek,
+            seals: &rotation.dek,
+            epoch: rotation.epoch,
+        },
+        _ if seen.epoch != grant.epoch => {
+            return Err(MapError::EpochDiffers {
+                header: seen.epoch,
+                grant: grant.epoch,
+            });
+        }
+        Some(rotation) => Keys {
+            opens: dek,
+            seals: &rotation.dek,
+            epoch: rotation.epoch,
+        },
+        None => Keys {
+            opens: dek,
+            seals: dek,
+            epoch: grant.epoch,
+        },
+    };
     if seen.generation >= grant.generation {
         return Err(MapError::GenerationNotHigher {
             header: seen.generation,
             grant: grant.generation,
         });
     }
-    Ok(())
+    Ok(keys)
 }
 
 /// Reads the dm-integrity superblock, once, and judges it.
+///
+/// Of a volume that is to grow it still says the size before, or a larger one.
 pub(crate) fn check_superblock(
     disk: &dyn Disk,
-    layout: &Layout,
-    judge: fn(&[u8; SUPERBLOCK_BYTES], &Layout) -> Result<(), SuperblockError>,
+    plan: &Plan<'_>,
+    judge: fn(&[u8; SUPERBLOCK_BYTES], &Layout, u64) -> Result<(), SuperblockError>,
 ) -> Result<(), MapError> {
     let mut block = [0; SUPERBLOCK_BYTES];
     disk.read_at(DATA_OFFSET_BYTES, &mut block)
         .map_err(disk_error("read the dm-integrity superblock", disk.path()))?;
-    judge(&block, layout).map_err(|source| MapError::Superblock {
+    let least = plan
+        .wiped_before
+        .unwrap_or_else(|| plan.layout.data_sectors());
+    judge(&block, &plan.layout, least).map_err(|source| MapError::Superblock {
         device: disk.path().to_owned(),
         source,
     })

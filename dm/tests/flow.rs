@@ -16,7 +16,7 @@ use dawnkey_dm::fake::FakeMapper;
 use dawnkey_dm::header::{self, CopyError};
 use dawnkey_dm::{
     BlankDisk, Condition, Filesystem, Found, Grant, HeaderError, Integrity, MapError, MappedName,
-    Mapper, Progress, SealError, SealedVolume, Wanted,
+    Mapper, Progress, SealError, SealedVolume, Wanted, Wipe,
 };
 use dawnkey_secret::Dek;
 use sha2::{Digest, Sha256};
@@ -94,7 +94,10 @@ fn wanted(device: Option<&Path>) -> Wanted {
         name: MappedName::new("state").unwrap(),
         device: device.map(Path::to_owned),
         integrity: Integrity::HmacSha256,
+        journal_mac: false,
         filesystem: Some(Filesystem::Ext4),
+        wipe: Wipe::UpFront,
+        grow: false,
     }
 }
 
@@ -142,7 +145,7 @@ fn formats_then_opens_and_counts_generations() {
             epoch: 1,
             generation,
         };
-        let opened = mapper.open(sealed, &dek(7), grant).unwrap();
+        let opened = mapper.open(sealed, &dek(7), grant, None).unwrap();
         assert_eq!(opened.seen.generation, generation);
         let found = volume(machine.mapper().find(&wanted(None)).unwrap());
         assert_eq!(found.seen(), opened.seen);
@@ -163,7 +166,7 @@ fn refuses_wrong_dek_wrong_epoch_and_older_generation_and_writes_nothing() {
     for (key, epoch, generation, what) in attempts {
         let sealed = volume(mapper.find(&wanted(None)).unwrap());
         let grant = Grant { epoch, generation };
-        let refused = mapper.open(sealed, &dek(key), grant).unwrap_err();
+        let refused = mapper.open(sealed, &dek(key), grant, None).unwrap_err();
         let named = match refused {
             MapError::Seal(SealError::Open) => "dek",
             MapError::EpochDiffers {
@@ -193,7 +196,7 @@ fn failed_mapping_leaves_header_and_blank_disk_as_they_were() {
         epoch: 1,
         generation: 2,
     };
-    let refused = mapper.open(sealed, &dek(7), grant).unwrap_err();
+    let refused = mapper.open(sealed, &dek(7), grant, None).unwrap_err();
     assert!(matches!(refused, MapError::DeviceMapper { .. }));
     assert_eq!(before, machine.state());
 
@@ -218,7 +221,7 @@ fn refuses_second_mapping_of_the_same_name() {
         epoch: 1,
         generation: 2,
     };
-    mapper.open(sealed, &dek(7), grant).unwrap();
+    mapper.open(sealed, &dek(7), grant, None).unwrap();
     let refused = mapper.find(&wanted(None)).unwrap_err();
     assert!(matches!(refused, MapError::NameTaken { .. }));
 }
@@ -395,7 +398,7 @@ fn heals_a_torn_copy_when_the_volume_is_opened() {
         epoch: 1,
         generation: 2,
     };
-    mapper.open(sealed, &dek(7), grant).unwrap();
+    mapper.open(sealed, &dek(7), grant, None).unwrap();
     let bytes = std::fs::read(&machine.disks[0]).unwrap();
     let parsed = header::parse(&bytes[..header::REGION_BYTES]).unwrap();
     assert_eq!(parsed.condition, Condition::Clean);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::binary::{self, COPY_BYTES};
 use super::error::{CopyError, CopyName, HeaderError, Torn};
 use super::{REGION_BYTES, SealedHeader, json};
+use crate::geometry::Layout;
 
 /// In which state the two copies were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,15 +157,30 @@ fn both(primary: SealedHeader, secondary: SealedHeader) -> Result<Parsed, Header
     })
 }
 
-/// Whether `old` is what the disk said just before `new`: one write earlier, an older generation, nothing else changed
-/// but what sealing anew changes.
-fn precedes(old: &SealedHeader, new: &SealedHeader) -> bool {
+/// Whether `old` is what the disk said just before `new`: one write earlier, an older generation, the same epoch or the
+/// one before, no more data or ready sectors, nothing else changed but what sealing anew changes.
+pub(super) fn precedes(old: &SealedHeader, new: &SealedHeader) -> bool {
     let mut like_new = old.clone();
     like_new.binary.sequence = new.binary.sequence;
     like_new.fields.generation = new.fields.generation;
+    like_new.fields.epoch = new.fields.epoch;
+    like_new.fields.layout = new.fields.layout;
     like_new.fields.nonce = new.fields.nonce;
     like_new.fields.sealed.clone_from(&new.fields.sealed);
+    let (before, after) = (&old.fields, &new.fields);
+    let same_epoch = before.epoch == after.epoch;
     like_new == *new
         && old.binary.sequence.checked_add(1) == Some(new.binary.sequence)
-        && old.fields.generation < new.fields.generation
+        && before.generation < after.generation
+        && (same_epoch || before.epoch.checked_add(1) == Some(after.epoch))
+        && follows(&before.layout, &after.layout)
+}
+
+/// Whether a layout may come after another one: the same place for every sector, and none taken back.
+fn follows(before: &Layout, after: &Layout) -> bool {
+    before.integrity() == after.integrity()
+        && before.journal_mac() == after.journal_mac()
+        && before.journal_sections() == after.journal_sections()
+        && before.data_sectors() <= after.data_sectors()
+        && before.ready_sectors() <= after.ready_sectors()
 }

@@ -115,13 +115,17 @@ pub enum CopyError {
         count: usize,
     },
     /// The segment would be stored in clear.
-    #[error("segment cipher is {found:?}: data would be in clear; must be aes-xts-plain64")]
+    #[error(
+        "segment cipher is {found:?}: data would be in clear; must be aes-xts-plain64, aes-gcm-random or aegis128-random"
+    )]
     NullCipher {
         /// As read.
         found: String,
     },
     /// Another cipher than the template's.
-    #[error("segment cipher is {found:?}, must be aes-xts-plain64")]
+    #[error(
+        "segment cipher is {found:?}, must be aes-xts-plain64, aes-gcm-random or aegis128-random"
+    )]
     Cipher {
         /// As read.
         found: String,
@@ -256,6 +260,11 @@ pub enum SealError {
     /// Epochs, generations and sequence numbers begin with 1 and do not wrap.
     #[error("seal a header: epoch, generation and sequence number must be at least 1 and not wrap")]
     Counter,
+    /// The header could not follow the one it replaces.
+    #[error(
+        "seal a header: it must follow the one before it by a higher generation, by the same epoch or the next, and by as many data and ready sectors or more"
+    )]
+    Step,
     /// The AEAD refused to seal.
     #[error("seal a volume key: AES-256-GCM-SIV failed")]
     Cipher,

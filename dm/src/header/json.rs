@@ -13,7 +13,6 @@ use super::error::CopyError;
 use super::{shape, suspects};
 use crate::geometry::{
     BLOCK_BYTES, DATA_OFFSET_BYTES, INTERLEAVE_SECTORS, Integrity, Layout, MIN_DISK_BYTES,
-    TAG_BYTES,
 };
 
 /// Version of the token's format.
@@ -24,12 +23,14 @@ pub const NONCE_BYTES: usize = 12;
 pub const TAG_OF_SEAL_BYTES: usize = 16;
 /// Bytes of the key digest's salt, and of the digest.
 pub const DIGEST_BYTES: usize = 32;
-/// PBKDF2 iterations of the key digest: the least that LUKS2 knows. The key is 512 random bits or more, so that no
+/// PBKDF2 iterations of the key digest: the least that LUKS2 knows. The key is 128 random bits or more, so that no
 /// amount of iterations would add anything.
 pub const DIGEST_ITERATIONS: u32 = 1000;
 
-/// The only cipher of a segment.
-pub(super) const CIPHER: &str = "aes-xts-plain64";
+/// `journal_integrity` of a segment whose journal has a MAC.
+const JOURNAL_MAC: &str = "hmac(sha256)";
+/// `journal_encryption`, and `journal_integrity` of a journal without a MAC.
+const NO_JOURNAL: &str = "none";
 const KEYSLOTS_BYTES: u64 = DATA_OFFSET_BYTES - 2 * super::binary::COPY_BYTES as u64;
 
 /// The values of the JSON part that vary.
@@ -92,6 +93,7 @@ struct TokenLayout {
     journal_sections: u32,
     interleave_sectors: u64,
     data_sectors: String,
+    ready_sectors: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -140,7 +142,18 @@ pub(super) fn encode(fields: &Fields) -> Option<String> {
 }
 
 fn document(fields: &Fields) -> Document {
-    let hmac = fields.layout.integrity() == Integrity::HmacSha256;
+    let layout = &fields.layout;
+    let integrity = layout.integrity();
+    let interleave_sectors = if integrity.has_tags() {
+        INTERLEAVE_SECTORS
+    } else {
+        0
+    };
+    let journal_integrity = if layout.journal_mac() {
+        JOURNAL_MAC
+    } else {
+        NO_JOURNAL
+    };
     Document {
         keyslots: Nothing {},
         tokens: Only {
@@ -151,10 +164,11 @@ fn document(fields: &Fields) -> Document {
                 epoch: fields.epoch,
                 generation: fields.generation.to_string(),
                 layout: TokenLayout {
-                    tag_bytes: if hmac { TAG_BYTES } else { 0 },
-                    journal_sections: fields.layout.journal_sections(),
-                    interleave_sectors: if hmac { INTERLEAVE_SECTORS } else { 0 },
-                    data_sectors: fields.layout.data_sectors().to_string(),
+                    tag_bytes: integrity.tag_bytes(),
+                    journal_sections: layout.journal_sections(),
+                    interleave_sectors,
+                    data_sectors: layout.data_sectors().to_string(),
+                    ready_sectors: layout.ready_sectors().to_string(),
                 },
                 nonce: BASE64.encode(fields.nonce),
                 volume_key: BASE64.encode(&fields.sealed),
@@ -166,12 +180,12 @@ fn document(fields: &Fields) -> Document {
                 offset: DATA_OFFSET_BYTES.to_string(),
                 size: "dynamic".into(),
                 iv_tweak: "0".into(),
-                encryption: CIPHER.into(),
+                encryption: integrity.encryption().into(),
                 sector_size: BLOCK_BYTES,
-                integrity: hmac.then(|| SegmentIntegrity {
-                    r#type: "hmac(sha256)".into(),
-                    journal_encryption: "none".into(),
-                    journal_integrity: "none".into(),
+                integrity: integrity.luks_type().map(|kind| SegmentIntegrity {
+                    r#type: kind.into(),
+                    journal_encryption: NO_JOURNAL.into(),
+                    journal_integrity: journal_integrity.into(),
                 }),
             },
         },
@@ -193,12 +207,29 @@ fn document(fields: &Fields) -> Document {
     }
 }
 
-/// A document of this kind of integrity: its pinned values are those of every header.
-fn template(integrity: Integrity) -> Option<Value> {
+/// How a document says that blocks and journal are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Protection {
+    integrity: Integrity,
+    journal_mac: bool,
+}
+
+impl Protection {
+    fn of(encryption: &str, journal_integrity: Option<&str>) -> Option<Self> {
+        Integrity::of_segment(encryption, journal_integrity.is_some()).map(|integrity| Self {
+            integrity,
+            journal_mac: journal_integrity == Some(JOURNAL_MAC),
+        })
+    }
+}
+
+/// A document of this kind: its pinned values are those of every header.
+fn template(kind: Protection) -> Option<Value> {
+    let layout = Layout::for_disk(kind.integrity, MIN_DISK_BYTES).ok()?;
     let sample = Fields {
         epoch: 1,
         generation: 1,
-        layout: Layout::for_disk(integrity, MIN_DISK_BYTES).ok()?,
+        layout: layout.with_journal_mac(kind.journal_mac),
         salt: [0; DIGEST_BYTES],
         digest: [0; DIGEST_BYTES],
         nonce: [0; NONCE_BYTES],
@@ -218,11 +249,17 @@ pub(super) fn parse(area: &[u8]) -> Result<Fields, CopyError> {
     let document: Value =
         serde_json::from_str(text).map_err(|error| CopyError::Json(error.to_string()))?;
     suspects::name(&document)?;
-    let integrity = match document.pointer("/segments/0/integrity") {
-        Some(_) => Integrity::HmacSha256,
-        None => Integrity::None,
-    };
-    let template = template(integrity).ok_or(CopyError::JsonArea)?;
+    let text_at = |pointer| document.pointer(pointer).and_then(Value::as_str);
+    let journal = document
+        .pointer("/segments/0/integrity")
+        .map(|_| text_at("/segments/0/integrity/journal_integrity").unwrap_or(NO_JOURNAL));
+    let encryption = text_at("/segments/0/encryption").unwrap_or_default();
+    // Another cipher was named already; a value of another type is named by the comparison with any template.
+    let kind = Protection::of(encryption, journal).unwrap_or(Protection {
+        integrity: Integrity::HmacSha256,
+        journal_mac: false,
+    });
+    let template = template(kind).ok_or(CopyError::JsonArea)?;
     shape::compare(&template, &document)?;
     // Members, types and ranges are right; only a member that stands twice was invisible so far.
     let typed = serde_json::from_str(text);
@@ -236,10 +273,14 @@ fn fields(document: Document) -> Result<Fields, CopyError> {
             found: token.version,
         });
     }
-    let integrity = match document.segments.only.integrity {
-        Some(_) => Integrity::HmacSha256,
-        None => Integrity::None,
-    };
+    let segment = document.segments.only;
+    let journal = segment
+        .integrity
+        .as_ref()
+        .map(|integrity| integrity.journal_integrity.as_str());
+    let kind = Protection::of(&segment.encryption, journal)
+        .ok_or_else(|| value("segments.0.encryption"))?;
+    let integrity = kind.integrity;
     let generation = decimal(&token.generation, "tokens.0.generation")?;
     if generation == 0 {
         return Err(value("tokens.0.generation"));
@@ -248,7 +289,10 @@ fn fields(document: Document) -> Result<Fields, CopyError> {
         return Err(value("tokens.0.epoch"));
     }
     let data_sectors = decimal(&token.layout.data_sectors, "tokens.0.layout.data_sectors")?;
-    let layout = Layout::from_parts(integrity, data_sectors, token.layout.journal_sections)?;
+    let ready_sectors = decimal(&token.layout.ready_sectors, "tokens.0.layout.ready_sectors")?;
+    let layout = Layout::from_parts(integrity, data_sectors, token.layout.journal_sections)?
+        .with_ready(ready_sectors)?
+        .with_journal_mac(kind.journal_mac);
     let digest = document.digests.only;
     let sealed = bytes(&token.volume_key, "tokens.0.volume_key")?;
     if sealed.len() != integrity.volume_key_bytes() + TAG_OF_SEAL_BYTES {

@@ -45,6 +45,17 @@ pub struct HeaderSeen {
     pub digest: [u8; 32],
 }
 
+/// What a header says that its predecessor did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Next {
+    /// Generation, higher than before.
+    pub generation: u64,
+    /// Epoch of the DEK that it is sealed under.
+    pub epoch: u32,
+    /// Layout: as before, or with more data or ready sectors.
+    pub layout: Layout,
+}
+
 /// A header with its seal closed: everything that is on the disk, as values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedHeader {
@@ -82,16 +93,33 @@ impl SealedHeader {
         Ok((header.sealed(dek, &key)?, key))
     }
 
-    /// Makes the header that follows this one: next sequence number, another generation, the same key sealed anew.
-    pub fn advance(&self, generation: u64, dek: &Dek, key: &VolumeKey) -> Result<Self, SealError> {
-        let mut next = self.clone();
-        next.binary.sequence = self
-            .binary
-            .sequence
-            .checked_add(1)
-            .ok_or(SealError::Counter)?;
-        next.fields.generation = generation;
-        next.sealed(dek, key)
+    /// What follows this header when nothing but its generation changes.
+    #[must_use]
+    pub const fn next(&self, generation: u64) -> Next {
+        Next {
+            generation,
+            epoch: self.fields.epoch,
+            layout: self.fields.layout,
+        }
+    }
+
+    /// Makes the header that follows this one: next sequence number, the same key sealed anew under `dek`, which is
+    /// the one of the next header's epoch.
+    ///
+    /// Refuses a step that a reader of both copies would not take for one: see [`parse`].
+    pub fn advance(&self, next: Next, dek: &Dek, key: &VolumeKey) -> Result<Self, SealError> {
+        let sequence = self.binary.sequence.checked_add(1);
+        let mut header = self.clone();
+        header.binary.sequence = sequence.ok_or(SealError::Counter)?;
+        header.fields.generation = next.generation;
+        header.fields.epoch = next.epoch;
+        header.fields.layout = next.layout;
+        let header = header.sealed(dek, key)?;
+        if copies::precedes(self, &header) {
+            Ok(header)
+        } else {
+            Err(SealError::Step)
+        }
     }
 
     /// Opens the seal. Succeeds only for the DEK of this volume and epoch, and a header that was sealed as it is.

@@ -5,8 +5,9 @@
 use serde_json::Value;
 
 use super::error::CopyError;
-use super::json::{CIPHER, DIGEST_ITERATIONS};
+use super::json::DIGEST_ITERATIONS;
 use super::shape::{clipped, kind};
+use crate::geometry::Integrity;
 
 /// Looks at a parsed document before it is read into types.
 pub(super) fn name(document: &Value) -> Result<(), CopyError> {
@@ -55,7 +56,7 @@ fn segment(document: &Value) -> Result<(), CopyError> {
         return Err(CopyError::SegmentFlags);
     }
     match segment.get("encryption") {
-        Some(Value::String(cipher)) if cipher == CIPHER => {}
+        Some(Value::String(cipher)) if Integrity::of_segment(cipher, true).is_some() => {}
         Some(Value::String(other)) if other.contains("null") => {
             return Err(CopyError::NullCipher {
                 found: clipped(other),

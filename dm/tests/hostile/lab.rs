@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dawnkey_dm::fake::FakeMapper;
 use dawnkey_dm::header::{HEADER_COPY_BYTES, REGION_BYTES};
 use dawnkey_dm::{
-    Found, Grant, HeaderError, Integrity, MapError, MappedName, Mapper, SealError, Wanted,
+    Found, Grant, HeaderError, Integrity, MapError, MappedName, Mapper, SealError, Wanted, Wipe,
 };
 use dawnkey_secret::Dek;
 use sha2::{Digest, Sha256, Sha512};
@@ -108,7 +108,10 @@ impl Lab {
             name: MappedName::new("state").unwrap(),
             device: Some(self.disk.clone()),
             integrity: self.integrity,
+            journal_mac: false,
             filesystem: None,
+            wipe: Wipe::UpFront,
+            grow: false,
         }
     }
 
@@ -129,7 +132,7 @@ impl Lab {
         };
         let begun = Instant::now();
         let opened = mapper.find(&self.wanted()).and_then(|found| match found {
-            Found::Volume(volume) => mapper.open(volume, &dek(7), grant).map(drop),
+            Found::Volume(volume) => mapper.open(volume, &dek(7), grant, None).map(drop),
             Found::Blank(_) => panic!("a header was taken for a blank disk"),
         });
         let slowest = self.slowest.borrow().max(begun.elapsed());

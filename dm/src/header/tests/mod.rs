@@ -68,7 +68,7 @@ fn header_survives_writing_and_reading_for_both_kinds_of_integrity() {
 fn advanced_header_keeps_the_key_and_counts_on() {
     let first = header();
     let key = first.open(&dek(7)).unwrap();
-    let next = first.advance(5, &dek(7), &key).unwrap();
+    let next = first.advance(first.next(5), &dek(7), &key).unwrap();
     assert_eq!((next.sequence(), next.seen().generation), (2, 5));
     assert_eq!(next.open(&dek(7)).unwrap().expose(), key.expose());
     assert_ne!(next.fields.nonce, first.fields.nonce);
@@ -127,7 +127,7 @@ fn refuses_luks_version_1_header() {
 fn takes_the_newer_copy_after_an_interrupted_write() {
     let old = header();
     let key = old.open(&dek(7)).unwrap();
-    let new = old.advance(2, &dek(7), &key).unwrap();
+    let new = old.advance(old.next(2), &dek(7), &key).unwrap();
     for (first, second, older) in [
         (&old, &new, CopyName::Primary),
         (&new, &old, CopyName::Secondary),
@@ -145,11 +145,16 @@ fn takes_the_newer_copy_after_an_interrupted_write() {
 fn refuses_copies_that_differ_by_more_than_one_write() {
     let old = header();
     let key = old.open(&dek(7)).unwrap();
-    let new = old.advance(2, &dek(7), &key).unwrap();
-    let newest = new.advance(3, &dek(7), &key).unwrap();
+    let new = old.advance(old.next(2), &dek(7), &key).unwrap();
+    let newest = new.advance(new.next(3), &dek(7), &key).unwrap();
     let stranger = header();
-    let sibling = old.advance(2, &dek(7), &key).unwrap();
-    let backwards = new.advance(1, &dek(7), &key).unwrap();
+    let sibling = old.advance(old.next(2), &dek(7), &key).unwrap();
+    let step = new.advance(new.next(1), &dek(7), &key);
+    assert_eq!(step.unwrap_err(), SealError::Step);
+    let mut backwards = new.clone();
+    backwards.binary.sequence += 1;
+    backwards.fields.generation = 1;
+    let backwards = backwards.sealed(&dek(7), &key).unwrap();
     for (first, second) in [
         (&old, &newest),
         (&old, &stranger),
@@ -222,14 +227,16 @@ fn refuses_to_seal_zero_counters_and_keys_of_wrong_length() {
     let short = dawnkey_secret::VolumeKey::fill(64, |_| Ok::<_, ()>(())).unwrap();
     let (found, wanted) = (64, 96);
     assert_eq!(
-        header().advance(2, &dek(7), &short).unwrap_err(),
+        header()
+            .advance(header().next(2), &dek(7), &short)
+            .unwrap_err(),
         SealError::KeyLength { found, wanted }
     );
     let mut last = header();
     last.binary.sequence = u64::MAX;
     let key = header().open(&dek(7)).unwrap();
     assert_eq!(
-        last.advance(2, &dek(7), &key).unwrap_err(),
+        last.advance(last.next(2), &dek(7), &key).unwrap_err(),
         SealError::Counter
     );
 }
