@@ -11,6 +11,8 @@ use uuid::Uuid;
 pub struct Approval {
     volume: Uuid,
     epoch: u32,
+    /// The epoch that the DEK is being rotated to.
+    next: Option<u32>,
     subject: Subject,
 }
 
@@ -29,6 +31,8 @@ pub struct Node {
     pub takes_over: bool,
     /// What tells this launch of a guest from others, where no register of it can be capped.
     pub boot: Option<Digest32>,
+    /// Its boot is closed: the evidence has shown that, where the hardware can, and policy lets it reopen volumes.
+    pub reopens: bool,
 }
 
 impl Approval {
@@ -37,8 +41,38 @@ impl Approval {
         Self {
             volume: volume.id,
             epoch: volume.epoch,
+            next: volume.next_epoch,
             subject: Subject::Node(node),
         }
+    }
+
+    /// The same approval for the DEK of `epoch`, which the header is sealed with, and for that of the epoch to which it is
+    /// to be rotated. `None` for epochs that the volume did not have when it was approved.
+    pub(crate) fn for_epochs(
+        self,
+        epoch: u32,
+        rotation: Option<u32>,
+    ) -> Option<(Self, Option<Self>)> {
+        let has = |wanted: u32| wanted == self.epoch || Some(wanted) == self.next;
+        let node = self.node()?.clone();
+        if !has(epoch) || !rotation.is_none_or(has) {
+            return None;
+        }
+        let other = rotation.map(|epoch| Self {
+            volume: self.volume,
+            epoch,
+            next: None,
+            subject: Subject::Node(node),
+        });
+        let next = None;
+        Some((
+            Self {
+                epoch,
+                next,
+                ..self
+            },
+            other,
+        ))
     }
 
     /// For the admin listener only: the caller holds an admin certificate.
@@ -50,6 +84,7 @@ impl Approval {
         Self {
             volume: volume.id,
             epoch,
+            next: None,
             subject: Subject::Operator,
         }
     }
@@ -59,6 +94,7 @@ impl Approval {
         Self {
             volume,
             epoch,
+            next: None,
             subject: Subject::Operator,
         }
     }

@@ -81,17 +81,45 @@ impl State {
     }
 }
 
-/// A generation that was released and whose header nobody has confirmed yet.
+/// Whose header the volume has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// One of Dawnkey's: sealed with the DEK, with a generation.
+    #[default]
+    Own,
+    /// Another maker's LUKS2 header, which is never written: its generation is always 1.
+    Adopted,
+}
+
+impl Kind {
+    /// The kind's name in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Adopted => "adopted",
+        }
+    }
+}
+
+/// Generations that were released since the last Confirm: their headers are accepted until the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
-    /// The generation.
+    /// The first of them.
+    pub from: u64,
+    /// The last, which waits to be confirmed.
     pub generation: u64,
-    /// SHA-256 of the token that confirms it.
-    pub token: Digest32,
+    /// SHA-256 of the token that confirms it; `None` after an operator ended the lease.
+    pub token: Option<Digest32>,
     /// The launch that it was released to, where evidence names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<Digest32>,
+    /// The lease lives on after Confirm.
+    pub hold: bool,
+    /// The boot was closed already: it is maintenance.
+    pub reopen: bool,
 }
 
 /// The last confirmed header.
@@ -101,8 +129,37 @@ pub struct ConfirmedHeader {
     /// SHA-256 of the header.
     pub digest: Digest32,
     /// SHA-256 of the token that confirmed it, so that a repeated Confirm gets the same answer; `None`
-    /// when the header was only seen at an unlock.
+    /// when an operator recorded it.
     pub token: Option<Digest32>,
+}
+
+/// What the holder of a lease shows to renew it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holding {
+    /// SHA-256 of the lease token.
+    pub token: Digest32,
+    /// Fencing token of the lease. A later one was given since when the record's is higher.
+    pub fencing: u64,
+}
+
+/// How much of a volume can be used, as its node said last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Bytes that can be used.
+    pub ready_bytes: u64,
+    /// Bytes of the whole volume.
+    pub total_bytes: u64,
+}
+
+impl From<dawnkey_proto::message::Progress> for Progress {
+    fn from(said: dawnkey_proto::message::Progress) -> Self {
+        Self {
+            ready_bytes: said.ready_bytes,
+            total_bytes: said.total_bytes,
+        }
+    }
 }
 
 /// Who runs the volume now.
@@ -127,13 +184,17 @@ pub struct VolumeRecord {
     pub policy: String,
     /// Where it is in its life.
     pub state: State,
+    /// Whose header it has.
+    pub kind: Kind,
     /// Epoch of its current DEK.
     pub epoch: u32,
-    /// Generation that its header is known to have reached; 0 before the first.
+    /// The epoch that the node takes up at its next unlock, if the DEK is being rotated.
+    pub next_epoch: Option<u32>,
+    /// Generation that was confirmed last; 0 before the first.
     pub confirmed: u64,
     /// Highest generation that was ever released; it never falls, so that no number means two things.
     pub issued: u64,
-    /// The generation released last, until it is confirmed.
+    /// What was released since, until it is confirmed.
     pub pending: Option<Pending>,
     /// The header of the confirmed generation; `None` before the first.
     pub header: Option<ConfirmedHeader>,
@@ -144,12 +205,18 @@ pub struct VolumeRecord {
     /// The launch that confirmed last, where evidence names one: it gets no key again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<Digest32>,
+    /// Generation that was confirmed at the last boot; later ones came by reopening in that boot.
+    pub booted: Option<u64>,
     /// Who runs it now.
     pub lease: Option<LeaseRecord>,
+    /// What renews the lease, if a holder does.
+    pub holding: Option<Holding>,
     /// Fencing token of the last lease.
     pub fencing: u64,
     /// Its DEKs, wrapped.
     pub deks: Vec<WrappedDek>,
+    /// How much of it can be used, if its node ever said so.
+    pub progress: Option<Progress>,
     /// When an operator made it.
     pub created: Timestamp,
     /// When its DEK was last released.
@@ -165,7 +232,9 @@ impl VolumeRecord {
             label,
             policy,
             state: State::Provisioning,
+            kind: Kind::Own,
             epoch: dek.epoch,
+            next_epoch: None,
             confirmed: 0,
             issued: 0,
             pending: None,
@@ -173,9 +242,12 @@ impl VolumeRecord {
             grant: None,
             instance: None,
             boot: None,
+            booted: None,
             lease: None,
+            holding: None,
             fencing: 0,
             deks: vec![dek],
+            progress: None,
             created: now,
             last_unlock: None,
         }
@@ -187,22 +259,46 @@ impl VolumeRecord {
         self.lease.as_ref().filter(|lease| lease.expires > now)
     }
 
-    /// The record after retirement: no DEK, no lease, no way back.
+    /// The DEK of an epoch becomes the next one: the node takes it up at its next unlock.
+    #[must_use]
+    pub fn rotating(mut self, dek: WrappedDek) -> Self {
+        self.next_epoch = Some(dek.epoch);
+        self.deks.push(dek);
+        self
+    }
+
+    /// The record once a header of this epoch was confirmed: other epochs' DEKs are forgotten if it was the next one.
+    #[must_use]
+    pub(crate) fn at_epoch(mut self, epoch: u32) -> Self {
+        if self.next_epoch == Some(epoch) {
+            self.epoch = epoch;
+            self.next_epoch = None;
+            self.deks.retain(|dek| dek.epoch == epoch);
+        }
+        self
+    }
+
+    /// The record after retirement: no DEK, no lease, no way back. Its holder can still be told so.
     #[must_use]
     pub fn retired(mut self) -> Self {
         self.state = State::Retired;
         self.deks.clear();
+        self.next_epoch = None;
         self.pending = None;
         self.grant = None;
         self.lease = None;
         self
     }
 
-    /// The record after an operator ended its lease. While it waits for its first Confirm, the grant is
-    /// taken back too, and another instance may provision it.
+    /// The record after an operator ended its lease: who holds it can neither renew nor confirm. While it waits for its
+    /// first Confirm, the grant is taken back too, and another instance may provision it.
     #[must_use]
     pub fn lease_broken(mut self) -> Self {
         self.lease = None;
+        self.holding = None;
+        if let Some(pending) = &mut self.pending {
+            pending.token = None;
+        }
         if self.state == State::Provisioning {
             self.instance = None;
             self.pending = None;

@@ -1,8 +1,10 @@
 //! One request on its way: what is known of it so far, for the answer's audit record.
 
+use crate::approval::Approval;
 use crate::audit::Entry;
 use crate::evidence::Appraised;
 use crate::policy::{Admitted, Identity, key_name};
+use crate::release::Granted;
 use crate::volume::VolumeRecord;
 use dawnkey_attest::claims::TrustClass;
 use dawnkey_proto::binding::{Binder, Exporter};
@@ -109,6 +111,8 @@ pub(super) struct Case {
     rule: Option<String>,
     generation: Option<u64>,
     epoch: Option<u32>,
+    next_epoch: Option<u32>,
+    held: bool,
     fencing: Option<u64>,
     warning: Option<String>,
 }
@@ -128,6 +132,8 @@ impl Case {
             rule: None,
             generation: None,
             epoch: None,
+            next_epoch: None,
+            held: false,
             fencing: None,
             warning: None,
         }
@@ -175,22 +181,20 @@ impl Case {
         self.rule = Some(rule);
     }
 
-    pub(super) fn granted(
-        &mut self,
-        generation: u64,
-        record: &VolumeRecord,
-        warning: Option<&str>,
-    ) {
-        self.generation = Some(generation);
-        self.epoch = Some(record.epoch);
-        self.fencing = Some(record.fencing);
-        self.warning = warning.map(str::to_owned);
+    pub(super) fn granted(&mut self, granted: &Granted) {
+        self.generation = Some(granted.generation);
+        self.epoch = Some(granted.approval.epoch());
+        self.next_epoch = granted.rotation.as_ref().map(Approval::epoch);
+        self.fencing = Some(granted.record.fencing);
+        self.warning.clone_from(&granted.warning);
     }
 
     pub(super) fn confirmed(&mut self, record: &VolumeRecord) {
         self.generation = Some(record.confirmed);
         self.epoch = Some(record.epoch);
         self.instance = record.instance.map(|i| i.to_string());
+        self.fencing = Some(record.fencing);
+        self.held = record.holding.is_some();
     }
 
     /// The audit record of this case under an event's name.
@@ -218,6 +222,8 @@ impl Case {
             .with_some("rule", self.rule.clone())
             .with_some("generation", self.generation)
             .with_some("epoch", self.epoch)
+            .with_some("next_epoch", self.next_epoch)
+            .with_some("held", self.held.then_some(true))
             .with_some("fencing", self.fencing)
             .with_some("warning", self.warning.clone())
     }

@@ -22,6 +22,15 @@ pub enum CommitError {
     Audit(LogError),
 }
 
+impl From<StoreError> for CommitError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict { .. } => Self::Conflict,
+            other => Self::Store(other),
+        }
+    }
+}
+
 /// A refusal because the store does not work.
 pub(super) fn store_refusal(error: &StoreError) -> Refusal {
     report::emit(&Event::StoreFailed { error });
@@ -55,11 +64,7 @@ impl Desk {
         if self.audit.head().is_none() {
             return Err(CommitError::Audit(LogError::Closed));
         }
-        let version = match self.records.swap_volume(before.version, after).await {
-            Ok(version) => version,
-            Err(StoreError::Conflict { .. }) => return Err(CommitError::Conflict),
-            Err(other) => return Err(CommitError::Store(other)),
-        };
+        let version = self.records.swap_volume(before.version, after).await?;
         if let Err(error) = self.audit.append(entry).await {
             let back = self.records.swap_volume(version, &before.record).await;
             if let Err(error) = back {

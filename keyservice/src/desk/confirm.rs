@@ -1,9 +1,9 @@
-//! Confirm: the header is written, the generation becomes the only valid one, the lease ends.
+//! Confirm: the header is written, the generation becomes the only valid one, the lease ends or is held.
 
 use super::Desk;
 use super::case::{Case, Session};
 use super::commit::{CommitError, audit_refusal, store_refusal};
-use super::unlock::{No, malformed, too_often};
+use super::unlock::{No, changing, malformed, too_often};
 use crate::release::{self, Confirmation};
 use crate::report::{self, Event};
 use crate::store::StoreError;
@@ -66,11 +66,12 @@ impl Desk {
                 Err(StoreError::Missing { .. }) => return Err(not_waiting(&confirm).into()),
                 Err(other) => return Err(store_refusal(&other).into()),
             };
-            let after = match release::confirm(&confirm, &before.record) {
-                Confirmation::Confirmed(after) => *after,
-                Confirmation::Again => return Ok(()),
-                Confirmation::Refuse(refusal) => return Err(refusal.into()),
-            };
+            let after =
+                match release::confirm(&confirm, &before.record, self.lease_seconds, self.now()) {
+                    Confirmation::Confirmed(after) => *after,
+                    Confirmation::Again => return Ok(()),
+                    Confirmation::Refuse(refusal) => return Err(refusal.into()),
+                };
             case.confirmed(&after);
             let entry = case
                 .entry("confirm")
@@ -82,12 +83,7 @@ impl Desk {
                 Err(CommitError::Audit(e)) => return Err(No::Busy(audit_refusal(&e))),
             }
         }
-        Err(No::Busy(Refusal {
-            reason: Reason::Overloaded,
-            detail: "the volume's record keeps changing".into(),
-            remedy: "try again".into(),
-            retry: Retry::After(1),
-        }))
+        Err(No::Busy(changing()))
     }
 }
 

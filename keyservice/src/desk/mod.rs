@@ -16,11 +16,14 @@ mod commit;
 mod confirm;
 mod enrol;
 mod gate;
+mod give;
 #[cfg(test)]
 mod grants;
 mod operator;
 #[cfg(test)]
 mod refusals;
+mod renew;
+mod rotate;
 #[cfg(test)]
 mod tee;
 #[cfg(test)]
@@ -30,6 +33,7 @@ mod unlock;
 pub use case::Session;
 pub use gate::Gate;
 pub use operator::AdminError;
+pub use rotate::Adoption;
 
 use crate::audit::AuditLog;
 use crate::kek::KeyRing;

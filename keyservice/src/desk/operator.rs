@@ -44,7 +44,7 @@ pub enum AdminError {
     Kek(#[from] KekError),
 }
 
-fn found(id: Uuid) -> impl Fn(StoreError) -> AdminError {
+pub(super) fn found(id: Uuid) -> impl Fn(StoreError) -> AdminError {
     move |error| match error {
         StoreError::Missing { .. } => AdminError::NotFound(format!("there is no volume {id}")),
         StoreError::Exists { .. } => AdminError::Exists(id),
@@ -52,7 +52,7 @@ fn found(id: Uuid) -> impl Fn(StoreError) -> AdminError {
     }
 }
 
-fn entry(event: &'static str, operator: &Operator) -> Entry {
+pub(super) fn entry(event: &'static str, operator: &Operator) -> Entry {
     Entry::new(event)
         .with("operator", operator.certificate().to_owned())
         .with("peer", operator.peer().to_string())
@@ -147,7 +147,7 @@ impl Desk {
         .await
     }
 
-    async fn change(
+    pub(super) async fn change(
         &self,
         id: Uuid,
         entry: Entry,

@@ -1,21 +1,20 @@
 //! Unlock: from a request to its answer.
 
 use super::case::{Case, Session, names};
-use super::commit::{CommitError, audit_refusal, store_refusal};
+use super::commit::{audit_refusal, store_refusal};
 use super::{Desk, fresh};
 use crate::evidence::{Appraised, Presented, appraise};
-use crate::policy::{Denial, Identity, key_name};
+use crate::policy::{Denial, Identity, Moment, Policy, key_name};
 use crate::records::Versioned;
-use crate::release::{Decision, Granted, Rules, decide};
+use crate::release::{ClosedBoot, Decision, Rules, closed_boot, decide};
 use crate::report::{self, Event};
 use crate::store::StoreError;
 use crate::volume::VolumeRecord;
 use dawnkey_proto::binding::{self, Binder, Bound, Role};
 use dawnkey_proto::message::{
-    self, Answer, Ask, MessageError, Provision, Reason, ReceivedRequest, Refusal, Release, Request,
-    Retry,
+    Answer, Ask, MessageError, Reason, ReceivedRequest, Refusal, Request, Retry,
 };
-use dawnkey_proto::{seal, wire};
+use dawnkey_proto::wire;
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;
@@ -74,6 +73,17 @@ pub(super) fn too_often() -> No {
         "connect again",
         Retry::After(5),
     ))
+}
+
+/// A refusal because others were faster each time.
+pub(super) fn changing() -> Refusal {
+    let detail = "the volume's record keeps changing";
+    refusal(
+        Reason::Overloaded,
+        detail,
+        "try again later",
+        Retry::After(1),
+    )
 }
 
 /// A request whose evidence has passed, with what is needed to decide on it.
@@ -241,13 +251,21 @@ impl Desk {
             let identity = policy
                 .identify(&before.record, ready.appraised.claims(), known.as_ref())
                 .map_err(&mut denied)?;
+            if matches!(ready.request.ask, Ask::Reopen(_)) {
+                policy.may_reopen(&before.record).map_err(&mut denied)?;
+            }
+            let boot = self.boot(ready.request, &identity).await?;
+            let moment = boot.as_ref().map_or(Moment::Open, Moment::Closed);
             let admitted = policy
-                .admit(&before.record, ready.appraised, &identity, self.now())
+                .admit(
+                    &before.record,
+                    ready.appraised,
+                    &identity,
+                    moment,
+                    self.now(),
+                )
                 .map_err(&mut denied)?;
-            let rules = Rules {
-                rollback: policy.rules(&before.record).map_err(&mut denied)?.rollback,
-                lease_seconds: self.lease_seconds,
-            };
+            let rules = self.rules(&policy, &before.record).map_err(&mut denied)?;
             case.identified(&identity);
             case.admitted(&admitted);
             let (ask, now) = (&ready.request.ask, self.now());
@@ -266,90 +284,49 @@ impl Desk {
             if identity.needs_proof() && !ready.proven {
                 return Ok(Step::Challenge);
             }
-            case.granted(
-                granted.generation,
-                &granted.record,
-                granted.warning.as_deref(),
-            );
-            match self.give(ready, &identity, &before, granted, case).await? {
-                Some(answer) => {
-                    session.key_given();
-                    return Ok(Step::Answer(answer));
-                }
-                None => continue,
+            case.granted(&granted);
+            let given = self
+                .give(ready, &identity, &before, granted, &rules, case)
+                .await?;
+            if let Some(answer) = given {
+                session.key_given();
+                return Ok(Step::Answer(answer));
             }
         }
-        let detail = "the volume's record keeps changing";
-        Err(refusal(
-            Reason::Overloaded,
-            detail,
-            "try again later",
-            Retry::After(1),
-        )
-        .into())
+        Err(changing().into())
     }
 
-    /// Gives the key: seals it, enrols a new instance, swaps the record. `None` when somebody was faster.
-    async fn give(
+    /// The rules for a volume, of policy and service.
+    fn rules(&self, policy: &Policy, volume: &VolumeRecord) -> Result<Rules, Denial> {
+        let rules = policy.rules(volume)?;
+        Ok(Rules {
+            rollback: rules.rollback,
+            lease_seconds: self.lease_seconds,
+            hold: rules.hold,
+            on_loss: rules.on_loss.unwrap_or_default(),
+            adopted: rules.adopted,
+        })
+    }
+
+    /// The closed boot that a request to reopen names; `None` for requests of a boot that is open.
+    async fn boot(
         &self,
-        ready: &Ready<'_>,
+        request: &Request,
         identity: &Identity,
-        before: &Versioned<VolumeRecord>,
-        granted: Granted,
-        case: &Case,
-    ) -> Result<Option<Answer>, No> {
-        let Granted {
-            approval,
-            record,
-            grant,
-            generation,
-            token,
-            ..
-        } = granted;
-        let dek = self.ring.dek(approval, &record.deks).await.map_err(|e| {
-            refusal(
-                Reason::KekUnavailable,
-                e.to_string(),
-                "see the key service's log",
-                Retry::After(5),
-            )
-        })?;
-        let release = |dek| Release {
-            dek,
-            epoch: record.epoch,
-            generation,
-            lease: message::Lease {
-                fencing_token: record.fencing,
-                seconds: self.lease_seconds,
-                hold: false,
-                on_loss: message::OnLoss::Warn,
-            },
-            service_id: self.service_id,
-            rotation: None,
+    ) -> Result<Option<ClosedBoot>, Refusal> {
+        let Ask::Reopen(reopen) = &request.ask else {
+            return Ok(None);
         };
-        let purpose = seal::Purpose {
-            volume: record.id,
-            epoch: record.epoch,
-            generation,
-        };
-        let sealed = seal::seal_release(&ready.request.hpke_public_key, &purpose, &dek, &token)
-            .map_err(|e| refusal(Reason::MalformedRequest, e.to_string(), "", Retry::Never))?;
-        self.enrol(ready, identity, case).await?;
-        let (event, answer) = match (&ready.request.ask, grant) {
-            (Ask::Provision, Some(grant_id)) => {
-                let release = release(sealed);
-                (
-                    "provision",
-                    Answer::Provision(Provision { release, grant_id }),
-                )
+        let mut records = Vec::new();
+        for opened in &reopen.closed_with {
+            match self.records.volume(opened.volume).await {
+                Ok(found) => records.push(found.record),
+                // The comparison names it, as it names those of other instances.
+                Err(StoreError::Missing { .. }) => {}
+                Err(other) => return Err(store_refusal(&other)),
             }
-            _ => ("release", Answer::Release(release(sealed))),
-        };
-        match self.commit(before, &record, case.entry(event)).await {
-            Ok(()) => Ok(Some(answer)),
-            Err(CommitError::Conflict) => Ok(None),
-            Err(CommitError::Store(e)) => Err(store_refusal(&e).into()),
-            Err(CommitError::Audit(e)) => Err(No::Busy(audit_refusal(&e))),
         }
+        let (volume, instance) = (request.volume, identity.instance());
+        closed_boot(reopen, volume, &records, instance, self.service_id).map(Some)
     }
 }

@@ -1,7 +1,7 @@
 //! From evidence to [`Approval`]: whether policy accepts what a node runs, and whether it may have this volume.
 
 use super::identity::boot_id;
-use super::{Freshness, Identity, Owner, Policy, Verdict, VolumePolicy};
+use super::{Freshness, Identity, Moment, Owner, Policy, Reopening, Verdict, VolumePolicy};
 use crate::approval::{Approval, Node};
 use crate::evidence::Appraised;
 use crate::volume::VolumeRecord;
@@ -58,16 +58,30 @@ impl Policy {
         })
     }
 
+    /// Whether a volume may be opened in a boot that is closed.
+    pub(crate) fn may_reopen(&self, volume: &VolumeRecord) -> Result<(), Denial> {
+        match self.rules(volume)?.reopen {
+            Reopening::Allow => Ok(()),
+            Reopening::Refuse => Err(denial(
+                format!("volume-policy.{}.reopen", volume.policy),
+                Reason::ReopenNotAllowed,
+                format!("volume {} is opened at boot only", volume.id),
+                "reboot the node, or set reopen = \"allow\" in its volume policy for the time of the maintenance",
+            )),
+        }
+    }
+
     /// Approves a node for a volume, if what it runs and who it is satisfy the volume's policy.
     pub(crate) fn admit(
         &self,
         volume: &VolumeRecord,
         appraised: &Appraised,
         identity: &Identity,
+        moment: Moment<'_>,
         now: Timestamp,
     ) -> Result<Admitted, Denial> {
         let claims = appraised.claims();
-        let decision = self.judge(&volume.policy, claims, Freshness::Demanded, now);
+        let decision = self.judge_at(&volume.policy, claims, Freshness::Demanded, moment, now);
         let rule = decision.rule().to_owned();
         let (image, platform) = match decision.verdict {
             Verdict::Approve { image, platform } => (image, platform),
@@ -92,6 +106,7 @@ impl Policy {
             instance,
             takes_over: !listed.is_empty() || rules.owner == Owner::Any,
             boot: boot_id(claims),
+            reopens: matches!(moment, Moment::Closed(_)),
         };
         Ok(Admitted {
             approval: Approval::for_node(volume, node),

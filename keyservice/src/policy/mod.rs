@@ -16,7 +16,7 @@ pub(crate) use admit::Admitted;
 pub use admit::Denial;
 pub(crate) use identity::key_name;
 pub use identity::{Identity, instance_of};
-pub use judge::{Decision, Freshness, TraceLine, Verdict};
+pub use judge::{Decision, Freshness, Moment, TraceLine, Verdict};
 pub use lint::{Finding, Severity, lint, lint_at};
 pub use reference::{Register, Section};
 
@@ -26,6 +26,7 @@ use dawnkey_attest::claims::TrustClass;
 use dawnkey_attest::snp::SnpPolicy;
 use dawnkey_attest::tdx::TdxPolicy;
 use dawnkey_attest::verify::Roots;
+use dawnkey_proto::message::OnLoss;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -154,6 +155,17 @@ pub enum Owner {
     Any,
 }
 
+/// Whether a volume may be opened in a boot that is closed already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reopening {
+    /// Never: it takes a reboot.
+    #[default]
+    Refuse,
+    /// Whatever runs in a system that was booted and closed properly may ask for the key again.
+    Allow,
+}
+
 /// What evidence must show to have a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumePolicy {
@@ -175,6 +187,14 @@ pub struct VolumePolicy {
     pub owner: Owner,
     /// The only instances that may have the volumes; empty: no list.
     pub instances: BTreeSet<InstanceId>,
+    /// Whether the node has to hold the lease while the volume is mapped.
+    pub hold: bool,
+    /// What the holder does when it loses the lease; `None` where the file says nothing: it warns.
+    pub on_loss: Option<OnLoss>,
+    /// Whether the volumes may be opened in a boot that is closed.
+    pub reopen: Reopening,
+    /// Whether volumes with other makers' headers may be opened.
+    pub adopted: bool,
 }
 
 /// A policy file, read and checked.

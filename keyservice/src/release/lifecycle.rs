@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::testing::{Header, LEASE, Service, at};
-use super::{Fresh, Rollback, Rules, decide};
+use super::{Fresh, Rollback, decide};
 use crate::approval::Approval;
 use crate::release::Decision;
 use crate::volume::{Digest32, State};
@@ -317,10 +317,7 @@ fn refuses_an_approval_of_another_volume_or_of_an_operator() {
             token: ConfirmToken::take(&mut [1; 32]).unwrap(),
             grant: Uuid::from_u128(1),
         };
-        let rules = Rules {
-            rollback: Rollback::Refuse,
-            lease_seconds: LEASE,
-        };
+        let rules = service.rules();
         let ask = Header::new(1, 1).unlock();
         let decision = decide(approval, &ask, &service.record, &rules, fresh, at(0));
         assert!(matches!(decision, Decision::Refuse(r) if r.reason == Reason::Internal));

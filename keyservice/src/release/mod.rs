@@ -1,43 +1,71 @@
 //! The pure core: may this approved node have this volume's DEK now, and what becomes of the record.
 //!
-//! Nothing here reads a clock, a file or a random source. [`decide`] and [`confirm`] get the record, the time and
-//! fresh random values, and return the answer with the record as it shall be; whoever calls them swaps it into
+//! Nothing here reads a clock, a file or a random source. [`decide`], [`confirm`] and [`renew`] get the record, the time
+//! and fresh random values, and return the answer with the record as it shall be; whoever calls them swaps it into
 //! the store and starts again from the new record when somebody else was faster.
 //!
 //! # Generations
 //!
-//! A record knows the `confirmed` generation and, from a release until its Confirm, the `pending` one:
+//! A record knows the `confirmed` generation and, from a release until its Confirm, the window of those `pending`:
 //!
-//! | header shows | becomes | answer |
-//! |---|---|---|
-//! | confirmed, the known header | pending = issued + 1, if there is none yet | release pending |
-//! | pending | confirmed = pending, pending = issued + 1 | release pending |
-//! | confirmed, another header | | refused: a fork of the disk |
-//! | lower, or released but given up | | refused: an older copy |
-//! | never released | | refused: the service's record is older than the disk |
+//! | header shows | answer |
+//! |---|---|
+//! | confirmed, the known header | release the last pending, or issued + 1 if there is none |
+//! | any in the window but the last | release the last pending |
+//! | the last pending | pending = issued + 1; release that |
+//! | confirmed, another header | refused: a fork of the disk |
+//! | lower, or released but given up | refused: an older copy |
+//! | never released | refused: the service's record is older than the disk |
+//!
+//! What a header shows is what the host lets the node read: nobody has authenticated it when the node asks. So nothing is
+//! given up for it. The confirmed header stays good until Confirm shows that another one opened, and a forged header
+//! locks nobody out.
 //!
 //! `issued` is the highest generation ever released. It is `pending` or `confirmed`, except that provisioning
 //! a volume again, which begins at 1 again, does not lower it: a header that the given-up attempt left behind
-//! never becomes the pending one.
+//! is never in the window.
 //!
 //! The window is open until Confirm, so crashes in between never lock a volume out. No data is written under a
-//! generation before its Confirm.
+//! generation before its Confirm: all disks of the window hold the same.
+//!
+//! # Epochs
+//!
+//! While the DEK is being rotated a record has a `next_epoch`. A release brings both DEKs. A header of the next epoch is
+//! accepted inside the window. A Confirm in the next epoch makes it the only one, and the old DEK is forgotten.
+//!
+//! # Leases
+//!
+//! A release begins a lease with a new fencing token. It ends with Confirm, or lives on when policy says `hold`: then whoever
+//! has the lease token renews it, until it ends it, a later lease is given, or an operator breaks it. The instance
+//! that has the lease gets the next at once; others wait for its end.
 //!
 //! # Launches
 //!
 //! A bare SNP guest has no register that the agent could cap, but its reports carry an id that is unique to its launch. A
-//! record remembers the launch that confirmed last, and that launch gets no key again.
+//! record remembers the launch that confirmed last, and that launch gets no key again, unless it reopens.
 //!
 //! # Headers
 //!
 //! The header's digest is compared too: two headers of one generation exist when a node was stopped after it wrote
 //! a header and the host put the older disk back for the next try. Only the one that was confirmed has data behind it.
+//! An adopted volume's header is never written: its digest is all there is to compare.
+
+mod confirm;
+mod place;
+mod renew;
+mod reopen;
+
+pub use confirm::{Confirmation, confirm};
+pub(crate) use renew::unknown;
+pub use renew::{Renewal, renew};
+pub use reopen::{ClosedBoot, closed_boot};
 
 use crate::approval::{Approval, Node};
-use crate::volume::{ConfirmedHeader, Digest32, LeaseRecord, Pending, State, VolumeRecord};
-use dawnkey_proto::message::{Ask, Confirm, Reason, Refusal, Retry, SeenHeader};
+use crate::volume::{Digest32, LeaseRecord, Pending, State, VolumeRecord};
+use dawnkey_proto::message::{Ask, OnLoss, Reason, Refusal, Retry};
 use dawnkey_secret::ConfirmToken;
 use jiff::{SignedDuration, Timestamp};
+use place::{Placed, place};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -58,6 +86,12 @@ pub struct Rules {
     pub rollback: Rollback,
     /// Length of a lease in seconds.
     pub lease_seconds: u32,
+    /// The lease lives on after Confirm.
+    pub hold: bool,
+    /// What the holder does when it loses the lease.
+    pub on_loss: OnLoss,
+    /// Volumes with other makers' headers may be opened.
+    pub adopted: bool,
 }
 
 /// Random values for one decision, never used twice.
@@ -72,8 +106,10 @@ pub struct Fresh {
 /// A yes: what to answer and what to store.
 #[derive(Debug)]
 pub struct Granted {
-    /// The proof that opens the key ring.
+    /// The proof that opens the key ring, for the epoch that the header is sealed with.
     pub approval: Approval,
+    /// The same for the next epoch, if the header is to be sealed with that from now on.
+    pub rotation: Option<Approval>,
     /// The record as it shall be.
     pub record: VolumeRecord,
     /// The grant of a provisioning answer; `None` for a release.
@@ -95,17 +131,6 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
-/// The outcome of a Confirm.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Confirmation {
-    /// The record as it shall be.
-    Confirmed(Box<VolumeRecord>),
-    /// It was confirmed before by the same token; the record stays as it is.
-    Again,
-    /// No; the record stays as it is.
-    Refuse(Refusal),
-}
-
 fn refuse(reason: Reason, detail: impl Into<String>, remedy: &str) -> Refusal {
     Refusal {
         reason,
@@ -115,8 +140,13 @@ fn refuse(reason: Reason, detail: impl Into<String>, remedy: &str) -> Refusal {
     }
 }
 
-fn hash(token: &ConfirmToken) -> Digest32 {
-    Digest32(Sha256::digest(token.expose()).into())
+fn hash(token: &[u8; 32]) -> Digest32 {
+    Digest32(Sha256::digest(token).into())
+}
+
+fn until(now: Timestamp, lease_seconds: u32) -> Timestamp {
+    now.checked_add(SignedDuration::from_secs(lease_seconds.into()))
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// Decides on a request of a node that policy has approved for this very record.
@@ -145,58 +175,57 @@ fn try_decide(
     let node = subject(&approval, record)?.clone();
     usable(record)?;
     owner(&node, record, now)?;
-    first_of_boot(&node, record)?;
-    let (confirmed, header, warning) = match ask {
-        Ask::Provision => {
-            provisionable(record)?;
-            (0, None, None)
-        }
-        Ask::Unlock(seen) => place(seen, record, rules.rollback)?,
-        Ask::Adopted(_) => {
-            let detail = "the header is not one of Dawnkey's";
-            return Err(refuse(Reason::AdoptedNotAllowed, detail, ""));
-        }
-        Ask::Reopen(_) => {
-            let detail = "volumes are opened at boot only";
-            return Err(refuse(Reason::ReopenNotAllowed, detail, "reboot the node"));
-        }
-    };
-    let generation = match (ask, &record.pending) {
-        (Ask::Provision, _) => 1,
-        (_, Some(pending)) if pending.generation > confirmed => pending.generation,
-        (_, _) => record.issued + 1,
-    };
-    let expires = now
-        .checked_add(SignedDuration::from_secs(rules.lease_seconds.into()))
-        .unwrap_or(Timestamp::MAX);
+    reopen::moment(&node, ask, record)?;
+    let Placed {
+        epoch,
+        rotation,
+        generation,
+        warning,
+    } = place(ask, record, rules)?;
+    let window = record.pending.as_ref().filter(|_| *ask != Ask::Provision);
     let grant = matches!(ask, Ask::Provision).then_some(fresh.grant);
     let next = VolumeRecord {
-        confirmed,
-        header,
         issued: record.issued.max(generation),
         pending: Some(Pending {
+            from: window.map_or(generation, |w| next_from(w, generation)),
             generation,
-            token: hash(&fresh.token),
+            token: Some(hash(fresh.token.expose())),
             boot: node.boot,
+            hold: rules.hold,
+            reopen: node.reopens,
         }),
         grant: grant.or(record.grant),
         instance: Some(node.instance),
         lease: Some(LeaseRecord {
             holder: node.instance,
-            expires,
+            expires: until(now, rules.lease_seconds),
         }),
         fencing: record.fencing + 1,
         last_unlock: Some(now),
         ..record.clone()
     };
+    let (approval, rotation) = approval
+        .for_epochs(epoch, rotation)
+        .ok_or_else(|| refuse(Reason::Internal, "the approval is for other epochs", ""))?;
     Ok(Granted {
         approval,
+        rotation,
         record: next,
         grant,
         generation,
         token: fresh.token,
         warning,
     })
+}
+
+/// Where the window begins once `generation` is in it. Only a provisioning that was begun again leaves a gap behind it, and
+/// what lies in the gap was given up.
+fn next_from(window: &Pending, generation: u64) -> u64 {
+    if generation > window.generation + 1 {
+        generation
+    } else {
+        window.from
+    }
 }
 
 fn subject<'a>(approval: &'a Approval, record: &VolumeRecord) -> Result<&'a Node, Refusal> {
@@ -254,160 +283,13 @@ fn owner(node: &Node, record: &VolumeRecord, now: Timestamp) -> Result<(), Refus
     }
 }
 
-/// A launch whose Confirm has come has had its key: who asks now is whatever runs there later.
-fn first_of_boot(node: &Node, record: &VolumeRecord) -> Result<(), Refusal> {
-    match node.boot {
-        Some(boot) if record.boot == Some(boot) => Err(refuse(
-            Reason::BootClosed,
-            format!(
-                "the launch with report id {boot} has confirmed generation {} of volume {}: it has had its key already",
-                record.confirmed, record.id
-            ),
-            "a key is given once per launch: stop the guest and start it anew",
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn provisionable(record: &VolumeRecord) -> Result<(), Refusal> {
-    match record.state {
-        State::Provisioning => Ok(()),
-        State::Active | State::Retired => Err(refuse(
-            Reason::AlreadyProvisioned,
-            format!(
-                "volume {} is active at generation {}, but the node sees a blank disk: its header was wiped or the wrong disk is attached",
-                record.id, record.confirmed
-            ),
-            "attach the volume's own disk or restore it; for a new disk create a new volume",
-        )),
-    }
-}
-
-type Place = (u64, Option<ConfirmedHeader>, Option<String>);
-
-/// Finds the header's place among the generations and returns what counts as confirmed from here on.
-fn place(seen: &SeenHeader, record: &VolumeRecord, rollback: Rollback) -> Result<Place, Refusal> {
-    let pending = record.pending.as_ref().map(|p| p.generation);
-    if record.state == State::Provisioning && pending.is_none() {
-        return Err(refuse(
-            Reason::NotProvisioned,
-            format!(
-                "the disk has a header of generation {}, but volume {} was never provisioned",
-                seen.generation, record.id
-            ),
-            "attach a blank disk, or correct the volume id in the node's configuration",
-        ));
-    }
-    if seen.epoch != record.epoch {
-        return Err(refuse(
-            Reason::StaleEpoch,
-            format!(
-                "the header is sealed with the DEK of epoch {}, the volume is at epoch {}",
-                seen.epoch, record.epoch
-            ),
-            "attach the current disk",
-        ));
-    }
-    let seen_header = || ConfirmedHeader {
-        digest: Digest32(seen.digest),
-        token: None,
-    };
-    if pending == Some(seen.generation) {
-        return Ok((seen.generation, Some(seen_header()), None));
-    }
-    if seen.generation > record.issued {
-        return Err(refuse(
-            Reason::StaleGeneration,
-            format!(
-                "the header has generation {}, the service has released none after {}: the service's store is older than the disk",
-                seen.generation, record.issued
-            ),
-            "restore the newest copy of the service's store",
-        ));
-    }
-    let problem = if seen.generation < record.confirmed {
-        format!(
-            "the header has generation {}, {} is confirmed: this is an older copy of the disk",
-            seen.generation, record.confirmed
-        )
-    } else if seen.generation > record.confirmed {
-        format!(
-            "the header has generation {}, which was never confirmed and given up; {} is confirmed: this is another copy of the disk",
-            seen.generation, record.confirmed
-        )
-    } else {
-        match &record.header {
-            Some(known) if known.digest != Digest32(seen.digest) => format!(
-                "the header has the confirmed generation {}, but it is not the header that was confirmed ({} instead of {}): this is another copy of the disk",
-                seen.generation,
-                Digest32(seen.digest),
-                known.digest
-            ),
-            known => return Ok((record.confirmed, known.clone(), None)),
-        }
-    };
-    match rollback {
-        // The next header is the newest of all again, whatever this one was.
-        Rollback::Warn => Ok((record.confirmed, record.header.clone(), Some(problem))),
-        Rollback::Refuse => Err(refuse(
-            Reason::StaleGeneration,
-            problem,
-            "attach the current disk, or set rollback = \"warn\" in its volume policy until it has unlocked",
-        )),
-    }
-}
-
-/// Decides on a Confirm.
-#[must_use]
-pub fn confirm(confirm: &Confirm, record: &VolumeRecord) -> Confirmation {
-    if let Err(refusal) = usable(record) {
-        return Confirmation::Refuse(refusal);
-    }
-    let (token, digest) = (hash(&confirm.token), Digest32(confirm.header.digest));
-    let same_epoch = confirm.header.epoch == record.epoch;
-    if let Some(header) = &record.header
-        && record.pending.is_none()
-        && same_epoch
-        && header.token == Some(token)
-        && header.digest == digest
-        && record.confirmed == confirm.header.generation
-    {
-        return Confirmation::Again;
-    }
-    match &record.pending {
-        Some(pending)
-            if same_epoch
-                && pending.generation == confirm.header.generation
-                && pending.token == token =>
-        {
-            Confirmation::Confirmed(Box::new(VolumeRecord {
-                state: State::Active,
-                confirmed: pending.generation,
-                header: Some(ConfirmedHeader {
-                    digest,
-                    token: Some(token),
-                }),
-                pending: None,
-                grant: None,
-                lease: None,
-                boot: pending.boot,
-                ..record.clone()
-            }))
-        }
-        _ => Confirmation::Refuse(refuse(
-            Reason::GrantInvalid,
-            format!(
-                "generation {} of volume {} does not wait for this confirmation: it was replaced by a later release, or is not the service's",
-                confirm.header.generation, record.id
-            ),
-            "ask for the key again",
-        )),
-    }
-}
-
+#[cfg(test)]
+mod leases;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod rotation;
 #[cfg(test)]
 mod testing;

@@ -1,11 +1,14 @@
 //! A volume, its nodes and their headers, for tests of the core.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::{Confirmation, Decision, Fresh, Granted, Rollback, Rules, confirm, decide};
+use super::{
+    Confirmation, Decision, Fresh, Granted, Renewal, Rollback, Rules, confirm, decide, renew,
+};
 use crate::approval::{Approval, Node};
 use crate::kek::WrappedDek;
 use crate::volume::{Digest32, VolumeRecord};
-use dawnkey_proto::message::{Ask, Confirm, Reason, Refusal, SeenHeader};
+use dawnkey_proto::lease;
+use dawnkey_proto::message::{Ask, Confirm, OnLoss, Reason, Refusal, Renew, SeenHeader};
 use dawnkey_secret::ConfirmToken;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -23,19 +26,30 @@ pub(super) struct Header {
     pub generation: u64,
     /// Which of the headers of that generation.
     pub copy: u8,
+    /// Epoch that it is sealed in.
+    pub epoch: u32,
 }
 
 impl Header {
     pub(super) fn new(generation: u64, copy: u8) -> Self {
-        Self { generation, copy }
+        Self {
+            generation,
+            copy,
+            epoch: 1,
+        }
+    }
+
+    pub(super) fn at_epoch(self, epoch: u32) -> Self {
+        Self { epoch, ..self }
     }
 
     pub(super) fn seen(self) -> SeenHeader {
         let mut digest = [self.copy; 32];
         digest[..8].copy_from_slice(&self.generation.to_be_bytes());
+        digest[8..12].copy_from_slice(&self.epoch.to_be_bytes());
         SeenHeader {
             generation: self.generation,
-            epoch: 1,
+            epoch: self.epoch,
             digest,
         }
     }
@@ -50,6 +64,11 @@ impl Header {
 pub(super) struct Service {
     pub record: VolumeRecord,
     pub rollback: Rollback,
+    /// Policy wants leases held, and nodes run holders.
+    pub hold: bool,
+    pub adopted: bool,
+    /// Evidence has shown a closed boot.
+    pub reopens: bool,
     pub now: Timestamp,
     /// The launch that asks, where evidence names one.
     pub boot: Option<Digest32>,
@@ -67,6 +86,9 @@ impl Service {
         Self {
             record: VolumeRecord::new(id, "state".into(), String::new(), dek, at(0)),
             rollback: Rollback::Refuse,
+            hold: false,
+            adopted: false,
+            reopens: false,
             now: at(0),
             boot: None,
             draws: 0,
@@ -92,18 +114,26 @@ impl Service {
             instance: Digest32([node; 32]),
             takes_over: node > 100,
             boot: self.boot,
+            reopens: self.reopens,
         };
         let approval = Approval::for_node(&self.record, node);
-        let rules = Rules {
-            rollback: self.rollback,
-            lease_seconds: LEASE,
-        };
+        let rules = self.rules();
         match decide(approval, ask, &self.record, &rules, fresh, self.now) {
             Decision::Grant(granted) => {
                 self.record = granted.record.clone();
                 Ok(*granted)
             }
             Decision::Refuse(refusal) => Err(refusal),
+        }
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        Rules {
+            rollback: self.rollback,
+            lease_seconds: LEASE,
+            hold: self.hold,
+            on_loss: OnLoss::Suspend,
+            adopted: self.adopted,
         }
     }
 
@@ -124,14 +154,43 @@ impl Service {
             header: header.seen(),
             token: ConfirmToken::take(&mut token.clone()).unwrap(),
             progress: None,
-            hold: false,
+            hold: self.hold,
         };
-        match confirm(&message, &self.record) {
+        match confirm(&message, &self.record, LEASE, self.now) {
             Confirmation::Confirmed(record) => self.record = *record,
             Confirmation::Again => {}
             Confirmation::Refuse(refusal) => return Err(refusal.reason),
         }
         Ok(())
+    }
+
+    /// Renews as the holder that got this release, or ends its lease.
+    pub(super) fn renew(&mut self, granted: &Granted, end: bool) -> Result<(), Refusal> {
+        self.renew_with(*granted.token.expose(), granted.record.fencing, end)
+    }
+
+    pub(super) fn renew_with(
+        &mut self,
+        mut confirmed_with: [u8; 32],
+        fencing_token: u64,
+        end: bool,
+    ) -> Result<(), Refusal> {
+        let token = ConfirmToken::take(&mut confirmed_with).unwrap();
+        let message = Renew {
+            volume: self.record.id,
+            fencing_token,
+            token: lease::token(&token),
+            progress: None,
+            end,
+        };
+        match (renew(&message, &self.record, LEASE, self.now), end) {
+            (Renewal::Renewed(record), false) | (Renewal::Ended(record), true) => {
+                self.record = *record;
+                Ok(())
+            }
+            (Renewal::Refuse(refusal), _) => Err(refusal),
+            (other, _) => panic!("asked to end: {end}, got {other:?}"),
+        }
     }
 
     /// A whole boot: unlock with `header`, write the next one as `copy`, confirm it.

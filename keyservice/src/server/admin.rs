@@ -1,8 +1,9 @@
 //! The gRPC service for operators: a thin coat over the desk.
 
 use super::stream::{Caller, Operator};
-use crate::desk::{AdminError, Desk};
-use crate::volume::{InstanceRecord, VolumeRecord};
+use crate::desk::{AdminError, Adoption, Desk};
+use crate::volume::{Digest32, InstanceRecord, Kind, VolumeRecord};
+use dawnkey_proto::message::printable;
 use dawnkey_proto::wire;
 use dawnkey_proto::wire::admin_server::Admin;
 use jiff::Timestamp;
@@ -44,6 +45,37 @@ fn volume_id(bytes: &[u8]) -> Result<Uuid, Status> {
     })
 }
 
+fn adoption(asked: wire::AdoptVolumeRequest) -> Result<Adoption, Status> {
+    let given = |text: String| (!text.is_empty()).then(|| printable(&text));
+    let invalid = |problem: String| Err(Status::invalid_argument(problem));
+    let kind = match asked.kind.as_str() {
+        "migrated" => Kind::Own,
+        "adopted" => Kind::Adopted,
+        other => {
+            let found = printable(other);
+            return invalid(format!(
+                "kind: `{found}` instead of `migrated` or `adopted`"
+            ));
+        }
+    };
+    let Ok(digest) = asked.header_digest.as_slice().try_into() else {
+        let bytes = asked.header_digest.len();
+        return invalid(format!("header_digest: {bytes} bytes instead of 32"));
+    };
+    if asked.generation == 0 || asked.epoch == 0 {
+        return invalid("generation and epoch: both start at 1".into());
+    }
+    Ok(Adoption {
+        volume: volume_id(&asked.volume_id)?,
+        policy: given(asked.policy),
+        label: given(asked.label),
+        kind,
+        epoch: asked.epoch,
+        generation: asked.generation,
+        digest: Digest32(digest),
+    })
+}
+
 fn time(at: Option<Timestamp>) -> String {
     at.map(|at| at.to_string()).unwrap_or_default()
 }
@@ -66,7 +98,11 @@ fn volume(record: VolumeRecord) -> wire::VolumeRecord {
         fencing_token: record.fencing,
         created: record.created.to_string(),
         last_unlock: time(record.last_unlock),
-        ..wire::VolumeRecord::default()
+        next_epoch: record.next_epoch.unwrap_or_default(),
+        held: record.holding.is_some(),
+        kind: record.kind.name().to_owned(),
+        ready_bytes: record.progress.map_or(0, |p| p.ready_bytes),
+        total_bytes: record.progress.map_or(0, |p| p.total_bytes),
     }
 }
 
@@ -163,15 +199,26 @@ impl Admin for Admins {
         Ok(Response::new(volume(free)))
     }
 
-    async fn rotate_volume(&self, _: Request<wire::VolumeRef>) -> Answer<wire::VolumeRecord> {
-        Err(Status::unimplemented("volumes keep their epoch"))
+    async fn rotate_volume(&self, request: Request<wire::VolumeRef>) -> Answer<wire::VolumeRecord> {
+        let operator = operator(&request)?;
+        let (desk, id) = (
+            Arc::clone(&self.desk),
+            volume_id(&request.get_ref().volume_id)?,
+        );
+        let work = async move { desk.rotate_volume(&operator, id).await };
+        let rotated = self.done("rotate-volume", work).await?;
+        Ok(Response::new(volume(rotated)))
     }
 
     async fn adopt_volume(
         &self,
-        _: Request<wire::AdoptVolumeRequest>,
+        request: Request<wire::AdoptVolumeRequest>,
     ) -> Answer<wire::VolumeRecord> {
-        Err(Status::unimplemented("volumes begin with a blank disk"))
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let adoption = adoption(request.into_inner())?;
+        let work = async move { desk.adopt_volume(&operator, &adoption).await };
+        let adopted = self.done("adopt-volume", work).await?;
+        Ok(Response::new(volume(adopted)))
     }
 
     async fn export_dek(

@@ -71,8 +71,10 @@ impl KeyService for Nodes {
 
     async fn renew(
         &self,
-        _: Request<wire::RenewRequest>,
+        request: Request<wire::RenewRequest>,
     ) -> Result<Response<wire::RenewAnswer>, Status> {
-        Err(Status::unimplemented("leases end with Confirm"))
+        let session = session(&request)?;
+        let work = Arc::clone(&self.desk).renew(session, request.into_inner());
+        Ok(Response::new(self.finish(work).await?.into()))
     }
 }

@@ -1,10 +1,11 @@
 //! `[volume-policy.NAME]`: what a volume demands.
 
 use super::{LAST_PCR, LAST_RTMR, PolicyError, value};
-use crate::policy::{Enrol, Owner, VolumePolicy};
+use crate::policy::{Enrol, Owner, Reopening, VolumePolicy};
 use crate::release::Rollback;
 use crate::volume::Digest32;
 use dawnkey_attest::claims::TrustClass;
+use dawnkey_proto::message::OnLoss;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,6 +25,13 @@ pub(super) struct Entry {
     owner: Owner,
     #[serde(default)]
     instances: Vec<String>,
+    #[serde(default)]
+    hold: bool,
+    on_loss: Option<String>,
+    #[serde(default)]
+    reopen: Reopening,
+    #[serde(default)]
+    adopted: bool,
 }
 
 pub(super) fn read(path: &Path, name: &str, entry: Entry) -> Result<VolumePolicy, PolicyError> {
@@ -63,6 +71,13 @@ pub(super) fn read(path: &Path, name: &str, entry: Entry) -> Result<VolumePolicy
         .map(|text| text.parse::<Digest32>())
         .collect::<Result<BTreeSet<_>, _>>()
         .map_err(|e| value(path, key("instances"), e.to_string()))?;
+    let on_loss = entry.on_loss.map(|text| {
+        OnLoss::named(&text).ok_or_else(|| {
+            let known = OnLoss::ALL.map(OnLoss::name).join("\", \"");
+            let problem = format!("\"{text}\" is none; it is one of \"{known}\"");
+            value(path, key("on_loss"), problem)
+        })
+    });
     Ok(VolumePolicy {
         trust_class: entry.trust_class,
         images: entry.images,
@@ -73,5 +88,9 @@ pub(super) fn read(path: &Path, name: &str, entry: Entry) -> Result<VolumePolicy
         rollback: entry.rollback,
         owner: entry.owner,
         instances,
+        hold: entry.hold,
+        on_loss: on_loss.transpose()?,
+        reopen: entry.reopen,
+        adopted: entry.adopted,
     })
 }

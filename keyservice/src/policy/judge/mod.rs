@@ -13,6 +13,7 @@ mod tests;
 mod tests_tee;
 
 use super::{Image, Policy, VolumePolicy};
+use crate::release::ClosedBoot;
 use dawnkey_attest::claims::{Binding, Claims, TrustClass};
 use dawnkey_proto::message::Reason;
 use jiff::Timestamp;
@@ -83,6 +84,15 @@ pub enum Freshness {
     Assumed,
 }
 
+/// When in the life of a boot evidence is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment<'a> {
+    /// Before it is closed: registers that are capped later must be zero.
+    Open,
+    /// After that, to reopen a volume: the boot's last register must show this.
+    Closed(&'a ClosedBoot),
+}
+
 #[derive(Default)]
 struct Trace(Vec<TraceLine>);
 
@@ -112,17 +122,31 @@ struct Bench<'a> {
     at: String,
     rules: &'a VolumePolicy,
     claims: &'a Claims,
+    moment: Moment<'a>,
     now: Timestamp,
 }
 
 impl Policy {
-    /// Judges claims by the volume policy of that name.
+    /// Judges claims of a boot that is not closed yet by the volume policy of that name.
     #[must_use]
     pub fn judge(
         &self,
         volume_policy: &str,
         claims: &Claims,
         freshness: Freshness,
+        now: Timestamp,
+    ) -> Decision {
+        self.judge_at(volume_policy, claims, freshness, Moment::Open, now)
+    }
+
+    /// Judges claims of a certain moment in the life of a boot by the volume policy of that name.
+    #[must_use]
+    pub fn judge_at(
+        &self,
+        volume_policy: &str,
+        claims: &Claims,
+        freshness: Freshness,
+        moment: Moment<'_>,
         now: Timestamp,
     ) -> Decision {
         let mut trace = Trace::default();
@@ -133,6 +157,7 @@ impl Policy {
                 at,
                 rules,
                 claims,
+                moment,
                 now,
             }
             .judge(freshness, &mut trace),

@@ -1,23 +1,74 @@
-//! Registers that the agent caps once a volume is open must still be zero.
+//! Registers that the agent caps once its volumes are open must still be zero; or show those volumes and the cap, when one
+//! of them is to be reopened.
 
-use super::{Bench, Trace, Verdict, deny};
+use super::{Bench, Moment, Trace, Verdict, deny};
 use crate::policy::Register;
+use crate::release::ClosedBoot;
 use dawnkey_attest::claims::TrustClass;
 use dawnkey_proto::message::Reason;
+
+/// The PCR that the agent closes a boot in.
+const LAST_PCR: Register = Register::Pcr(15);
+/// The RTMR that the agent closes a boot in.
+const LAST_RTMR: Register = Register::Rtmr(3);
 
 impl Bench<'_> {
     /// A bare SNP guest has no such register; [`crate::release`] knows its launches instead.
     pub(super) fn pre_cap(&self, trace: &mut Trace) -> Result<(), Verdict> {
         if self.rules.trust_class != TrustClass::Tee {
-            for pcr in &self.rules.pcrs_pre_cap {
-                self.untouched("pcrs_pre_cap", Register::Pcr(*pcr), trace)?;
-            }
+            let wanted = self.rules.pcrs_pre_cap.iter().copied();
+            self.before_cap("pcrs_pre_cap", wanted.map(Register::Pcr), LAST_PCR, trace)
         } else if self.claims.tdx.is_some() {
-            for rtmr in self.rules.rtmrs_pre_cap.iter().flatten() {
-                self.untouched("rtmrs_pre_cap", Register::Rtmr(*rtmr), trace)?;
-            }
+            let wanted = self.rules.rtmrs_pre_cap.iter().flatten().copied();
+            self.before_cap(
+                "rtmrs_pre_cap",
+                wanted.map(Register::Rtmr),
+                LAST_RTMR,
+                trace,
+            )
+        } else {
+            Ok(())
         }
-        Ok(())
+    }
+
+    fn before_cap(
+        &self,
+        field: &str,
+        zero: impl Iterator<Item = Register>,
+        last: Register,
+        trace: &mut Trace,
+    ) -> Result<(), Verdict> {
+        let mut zero: Vec<Register> = zero.collect();
+        if let Moment::Closed(boot) = self.moment {
+            // Without that register policy knows that the hardware of its nodes has none.
+            if last == LAST_PCR || zero.contains(&last) {
+                self.closed(last, boot, trace)?;
+            }
+            zero.retain(|register| *register != last);
+        }
+        zero.into_iter()
+            .try_for_each(|register| self.untouched(field, register, trace))
+    }
+
+    /// The boot's last register shows exactly the volumes that it was closed with, and the cap.
+    fn closed(&self, last: Register, boot: &ClosedBoot, trace: &mut Trace) -> Result<(), Verdict> {
+        let key = self.key("reopen");
+        let Some(found) = last.found(self.claims) else {
+            return Err(absent(&key, last, trace));
+        };
+        let wanted = match last {
+            Register::Rtmr(_) => boot.rtmr.as_slice(),
+            _ => boot.pcr.as_slice(),
+        };
+        let [shown, wants] = [found.as_slice(), wanted].map(hex::encode);
+        let finding = format!("{last} wants {wants}, is {shown}");
+        if trace.step(key, finding, found == wanted) {
+            return Ok(());
+        }
+        let detail = format!(
+            "{last} is {shown}, expected {wants}: the boot was not closed with the volumes that the request names, or something extended the register since"
+        );
+        Err(deny(Reason::ReopenMismatch, detail, "reboot the node"))
     }
 
     fn untouched(&self, field: &str, register: Register, trace: &mut Trace) -> Result<(), Verdict> {

@@ -1,9 +1,10 @@
 //! Volume policies.
 
 use super::{Findings, Severity};
-use crate::policy::{Enrol, Owner, Platform, Policy, Section, VolumePolicy};
+use crate::policy::{Enrol, Owner, Platform, Policy, Reopening, Section, VolumePolicy};
 use crate::release::Rollback;
 use dawnkey_attest::claims::TrustClass;
+use dawnkey_proto::message::OnLoss;
 
 pub(super) fn check(policy: &Policy, name: &str, rules: &VolumePolicy, all: &mut Findings) {
     let mut found = |severity, field: &str, problem: &str, remedy: &str| {
@@ -30,6 +31,7 @@ pub(super) fn check(policy: &Policy, name: &str, rules: &VolumePolicy, all: &mut
             "set it back to \"refuse\" once the disk has unlocked",
         );
     }
+    life(rules, &mut found);
     match rules.trust_class {
         TrustClass::Hypervisor => hypervisor(rules, &mut found),
         TrustClass::Tee | TrustClass::TeeVtpm => tee(policy, rules, &mut found),
@@ -39,6 +41,48 @@ pub(super) fn check(policy: &Policy, name: &str, rules: &VolumePolicy, all: &mut
 }
 
 type Found<'a> = &'a mut dyn FnMut(Severity, &str, &str, &str);
+
+/// Leases, maintenance, and headers that are not ours.
+fn life(rules: &VolumePolicy, found: Found<'_>) {
+    let several = rules.instances.len() > 1 || rules.owner == Owner::Any;
+    match (rules.hold, rules.on_loss) {
+        (false, Some(_)) => found(
+            Severity::Warning,
+            "on_loss",
+            "has no effect: no lease is held that could be lost",
+            "hold = true, or remove it",
+        ),
+        (false, None) if several => found(
+            Severity::Note,
+            "hold",
+            "the lease ends when a volume is unlocked, so that two machines can run copies of it until one of them reboots",
+            "hold = true, and the lease holder on the nodes",
+        ),
+        (true, Some(OnLoss::Nothing)) => found(
+            Severity::Note,
+            "on_loss",
+            "a machine that has lost its volume to another goes on writing to its own disk",
+            "on_loss = \"suspend\" or \"power-off\"",
+        ),
+        _ => {}
+    }
+    if rules.reopen == Reopening::Allow {
+        found(
+            Severity::Warning,
+            "reopen",
+            "whatever runs as root in a booted system can ask for the key again",
+            "set it back to \"refuse\" after the maintenance",
+        );
+    }
+    if rules.adopted {
+        found(
+            Severity::Warning,
+            "adopted",
+            "volumes with other makers' headers are opened: they have no generations, so that an older copy of the disk is not noticed",
+            "migrate them, and remove it",
+        );
+    }
+}
 
 fn hypervisor(rules: &VolumePolicy, found: Found<'_>) {
     if !rules.platforms.is_empty() {
