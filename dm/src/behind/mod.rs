@@ -6,6 +6,8 @@
 //! seals that into the header. It may be stopped or killed at any instant.
 
 mod filesystem;
+#[cfg(test)]
+mod model;
 mod run;
 pub(crate) mod whole;
 
