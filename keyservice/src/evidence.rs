@@ -182,6 +182,9 @@ fn tpm_reason(error: &VtpmError) -> Reason {
         VtpmError::Selection { .. } | VtpmError::BankMissing { .. } => Reason::PcrSelection,
         VtpmError::PcrDigestMismatch { .. } => Reason::PcrMismatch,
         VtpmError::Replay(_) | VtpmError::LogMismatch { .. } => Reason::EventLogMismatch,
+        VtpmError::AkCertificate(_) | VtpmError::NotVouchedFor { .. } => {
+            Reason::EndorsementUntrusted
+        }
         _ => Reason::EvidenceMalformed,
     }
 }
@@ -211,6 +214,7 @@ impl Appraised {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use dawnkey_attest::verify::chain::ChainError;
 
     fn refused(items: &[EvidenceItem]) -> Reason {
         let binder = dawnkey_proto::binding::Binder([1; 64]);
@@ -276,6 +280,14 @@ mod tests {
                     quoted: text(),
                 },
                 Reason::EventLogMismatch,
+            ),
+            (
+                VtpmError::AkCertificate(ChainError::Missing),
+                Reason::EndorsementUntrusted,
+            ),
+            (
+                VtpmError::NotVouchedFor { problem: text() },
+                Reason::EndorsementUntrusted,
             ),
             (VtpmError::Magic { found: 1 }, Reason::SignatureInvalid),
             (VtpmError::NotAQuote { found: 1 }, Reason::EvidenceMalformed),

@@ -19,6 +19,8 @@ mod gate;
 mod give;
 #[cfg(test)]
 mod grants;
+#[cfg(test)]
+mod life;
 mod operator;
 #[cfg(test)]
 mod refusals;

@@ -13,7 +13,9 @@ use dawnkey_attest::claims::Claims;
 use dawnkey_attest::evidence::Evidence;
 use dawnkey_endorse::Endorsements;
 use dawnkey_proto::binding::{Bound, Exporter, Role, SpkiDigest, binder};
-use dawnkey_proto::message::{Answer, Ask, Challenge, Confirm, Release, Request, SeenHeader};
+use dawnkey_proto::message::{
+    Answer, Ask, Challenge, Confirm, Refusal, Release, Request, SeenHeader,
+};
 use dawnkey_proto::seal::Recipient;
 use dawnkey_proto::wire;
 use dawnkey_secret::{ConfirmToken, MasterSecret};
@@ -140,6 +142,8 @@ pub(crate) struct Node {
     pub claims: Claims,
     pub session: Arc<Session>,
     pub volume: Uuid,
+    /// Runs a holder.
+    pub hold: bool,
     /// Puts another binder than this connection's into the evidence.
     pub replayed: bool,
     /// Makes real evidence for an exchange, instead of forged evidence with `claims`.
@@ -154,6 +158,7 @@ impl Node {
             claims: claims(n),
             session: Arc::new(Session::new(([192, 0, 2, n], 7).into(), Exporter([n; 32]))),
             volume: Uuid::from_u128(7),
+            hold: false,
             replayed: false,
             attester: None,
             recipient: Recipient::generate().unwrap(),
@@ -235,6 +240,14 @@ impl Node {
 
     /// Writes the header that the release asks for and confirms it.
     pub(crate) async fn confirm(&self, world: &World, release: &Release) -> SeenHeader {
+        self.try_confirm(world, release).await.unwrap()
+    }
+
+    pub(crate) async fn try_confirm(
+        &self,
+        world: &World,
+        release: &Release,
+    ) -> Result<SeenHeader, Refusal> {
         let (_, token) = self.open(release);
         let header = SeenHeader {
             generation: release.generation,
@@ -246,11 +259,11 @@ impl Node {
             header,
             token,
             progress: None,
-            hold: false,
+            hold: self.hold,
         };
         let session = Arc::clone(&self.session);
         let confirmed = Arc::clone(&world.desk).confirm(session, confirm.into());
-        confirmed.await.unwrap();
-        header
+        confirmed.await?;
+        Ok(header)
     }
 }

@@ -1,8 +1,9 @@
 //! What the file may and may not say.
 #![allow(clippy::unwrap_used)]
-use crate::policy::PolicyError;
 use crate::policy::testing::{FILE, parse};
+use crate::policy::{PolicyError, Reopening};
 use crate::release::Rollback;
+use dawnkey_proto::message::OnLoss;
 
 #[test]
 fn reads_the_documented_file() {
@@ -12,6 +13,31 @@ fn reads_the_documented_file() {
     assert_eq!(state.rollback, Rollback::Refuse);
     assert_eq!(policy.images["node-2026-11"].values.len(), 3);
     assert_eq!(policy.roots.tpm_ek.len(), 1);
+}
+
+#[test]
+fn leases_end_nothing_reopens_and_no_header_is_adopted_unless_the_file_says_so() {
+    let policy = parse(FILE).unwrap();
+    let state = &policy.volume_policies["state"];
+    assert!(!state.hold && !state.adopted && state.on_loss.is_none());
+    assert_eq!(state.reopen, Reopening::Refuse);
+    let all = "hold = true\non_loss = \"suspend\"\nreopen = \"allow\"\nadopted = true";
+    let policy = parse(&FILE.replacen("instances = []", all, 1)).unwrap();
+    let state = &policy.volume_policies["state"];
+    assert!(state.hold && state.adopted);
+    assert_eq!(state.on_loss, Some(OnLoss::Suspend));
+    assert_eq!(state.reopen, Reopening::Allow);
+}
+
+#[test]
+fn refuses_an_action_on_loss_that_there_is_not_and_names_those_there_are() {
+    let wrong = FILE.replacen("instances = []", "on_loss = \"panic\"", 1);
+    let error = parse(&wrong).unwrap_err();
+    assert!(
+        matches!(&error, PolicyError::Value { key, .. } if key == "volume-policy.state.on_loss")
+    );
+    let all = "\"nothing\", \"warn\", \"suspend\", \"power-off\"";
+    assert!(error.to_string().contains(all), "{error}");
 }
 
 #[test]

@@ -69,6 +69,26 @@ fn finds_weak_rules() {
 }
 
 #[test]
+fn finds_what_weakens_a_volume_after_its_unlock() {
+    let with = |rules: &str| FILE.replacen("instances = []", rules, 1);
+    let warned = |rules: &str, field: &str| {
+        let key = format!("volume-policy.state.{field}");
+        assert!(has(&with(rules), Severity::Warning, &key), "{rules}");
+    };
+    warned("reopen = \"allow\"", "reopen");
+    warned("adopted = true", "adopted");
+    warned("on_loss = \"suspend\"", "on_loss");
+    let noted = |rules: &str, field: &str| {
+        let key = format!("volume-policy.state.{field}");
+        assert!(has(&with(rules), Severity::Note, &key), "{rules}");
+    };
+    noted("hold = true\non_loss = \"nothing\"", "on_loss");
+    noted("owner = \"any\"", "hold");
+    let held = keys(&with("owner = \"any\"\nhold = true"));
+    assert!(held.iter().all(|(_, key)| !key.ends_with(".hold")));
+}
+
+#[test]
 fn finds_expired_and_expiring_images() {
     let key = "image.node-2026-11.valid_until";
     let ended = FILE.replacen("2027-11-01", "2026-11-01", 1);

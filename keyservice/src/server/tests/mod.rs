@@ -9,6 +9,7 @@
 mod administration;
 mod connections;
 mod exchange;
+mod life;
 mod lifecycle;
 
 use super::{Running, Service, StartError};
