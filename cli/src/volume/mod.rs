@@ -4,6 +4,7 @@ mod disk;
 mod export;
 mod header;
 mod rescue;
+mod rotate;
 mod stock;
 mod unseal;
 mod view;
@@ -57,6 +58,14 @@ enum Command {
     #[command(after_help = "Examples:
   dawnkey volume break-lease 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11")]
     BreakLease(IdArgs),
+    /// Give a volume a new key: the node seals the header with it at its next unlock
+    ///
+    /// No data is written anew. The old key is forgotten once that unlock is confirmed; until then `volume show` names
+    /// both epochs. A backup of the header that was made before opens with the old key only: make a new one.
+    #[command(after_help = "Examples:
+  dawnkey volume rotate 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11
+  dawnkey volume show 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11 --json | jq .next_epoch")]
+    Rotate(IdArgs),
     ExportKey(export::ExportArgs),
     /// Save a volume's header to a file, and write it back
     Header(header::HeaderArgs),
@@ -100,6 +109,7 @@ impl VolumeArgs {
             Command::Show(args) => self.show(args.id, output),
             Command::Retire(args) => self.retire(args, output),
             Command::BreakLease(args) => self.break_lease(args.id, output),
+            Command::Rotate(args) => self.rotate(args.id, output),
             Command::ExportKey(args) => args.run(&self.profile, output),
             Command::Header(args) => args.run(output),
             Command::Rescue(args) => args.run(&self.profile, output),

@@ -14,11 +14,16 @@ pub(super) struct VolumeView {
     label: String,
     policy: String,
     state: String,
+    kind: String,
     epoch: u32,
+    /// The epoch that waits for the node's next unlock.
+    next_epoch: Option<u32>,
     generation: u64,
     pending_generation: Option<u64>,
     instance: Option<String>,
     lease: Option<LeaseView>,
+    /// How much of the volume its node could use when it last said so.
+    ready: Option<ReadyView>,
     created: String,
     last_unlock: Option<String>,
 }
@@ -28,6 +33,22 @@ struct LeaseView {
     holder: String,
     expires: String,
     fencing_token: u64,
+    /// A holder on the node renews it.
+    held: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ReadyView {
+    ready_bytes: u64,
+    total_bytes: u64,
+}
+
+impl ReadyView {
+    /// `58 % of 1024 MiB`; whole percents, rounded down.
+    fn text(&self) -> String {
+        let percent = u128::from(self.ready_bytes) * 100 / u128::from(self.total_bytes.max(1));
+        format!("{percent} % of {} MiB", self.total_bytes >> 20)
+    }
 }
 
 impl From<VolumeRecord> for VolumeView {
@@ -36,18 +57,26 @@ impl From<VolumeRecord> for VolumeView {
             holder,
             expires: printable(&record.lease_expires),
             fencing_token: record.fencing_token,
+            held: record.held,
+        });
+        let ready = (record.total_bytes != 0).then_some(ReadyView {
+            ready_bytes: record.ready_bytes,
+            total_bytes: record.total_bytes,
         });
         Self {
             id: status::id(&record.volume_id),
             label: printable(&record.label),
             policy: printable(&record.policy),
             state: printable(&record.state),
+            kind: printable(&record.kind),
             epoch: record.epoch,
+            next_epoch: (record.next_epoch != 0).then_some(record.next_epoch),
             generation: record.generation,
             pending_generation: (record.pending_generation != 0)
                 .then_some(record.pending_generation),
             instance: present(&record.instance),
             lease,
+            ready,
             created: printable(&record.created),
             last_unlock: present(&record.last_unlock),
         }
@@ -67,20 +96,34 @@ impl VolumeView {
                 None => self.generation.to_string(),
             };
             let lease = self.lease.as_ref().map_or_else(String::new, |lease| {
+                let held = if lease.held { "held by" } else { "of" };
                 format!(
-                    "{} until {} (fencing token {})",
+                    "{held} {} until {} (fencing token {})",
                     lease.holder, lease.expires, lease.fencing_token
                 )
             });
+            let epoch = match self.next_epoch {
+                Some(next) => {
+                    format!("{}, {next} from the node's next unlock on", self.epoch)
+                }
+                None => self.epoch.to_string(),
+            };
             fields(&[
                 ("id", self.id.clone()),
                 ("label", self.label.clone()),
                 ("policy", self.policy.clone()),
                 ("state", self.state.clone()),
-                ("epoch", self.epoch.to_string()),
+                ("header", self.kind.clone()),
+                ("epoch", epoch),
                 ("generation", generation),
                 ("instance", self.instance.clone().unwrap_or_default()),
                 ("lease", lease),
+                (
+                    "ready",
+                    self.ready
+                        .as_ref()
+                        .map_or_else(String::new, ReadyView::text),
+                ),
                 ("created", self.created.clone()),
                 ("last unlock", self.last_unlock.clone().unwrap_or_default()),
             ])
@@ -94,7 +137,12 @@ impl VolumeView {
             self.state.clone(),
             self.policy.clone(),
             self.generation.to_string(),
-            if self.lease.is_some() { "held" } else { "-" }.to_owned(),
+            match &self.lease {
+                Some(lease) if lease.held => "held",
+                Some(_) => "unlocking",
+                None => "-",
+            }
+            .to_owned(),
             dash(self.last_unlock.as_deref().unwrap_or_default()),
             dash(&self.label),
         ]
