@@ -5,7 +5,7 @@ use crate::connect::{ConnectError, Link, Target, connect};
 use crate::service::{CallError, KeyService, Session};
 use dawnkey_proto::binding::{Exporter, SpkiDigest};
 use dawnkey_proto::message::{
-    Answer, Confirm, ConfirmAnswer, EvidenceItem, MessageError, printable,
+    Answer, Confirm, ConfirmAnswer, EvidenceItem, MessageError, Renew, RenewAnswer, printable,
 };
 use dawnkey_proto::one_shot::{OneShot, Spent};
 use dawnkey_proto::tls::{self, Clock, TlsError};
@@ -145,6 +145,11 @@ impl Session for Connection {
     ) -> Result<ConfirmAnswer, CallError> {
         let request = wire::ConfirmRequest::from(confirm);
         answered("Confirm", deadline, self.grpc.confirm(request)).await
+    }
+
+    async fn renew(&mut self, renew: Renew, deadline: Instant) -> Result<RenewAnswer, CallError> {
+        let request = wire::RenewRequest::from(renew);
+        answered("Renew", deadline, self.grpc.renew(request)).await
     }
 }
 

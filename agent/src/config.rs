@@ -5,10 +5,11 @@
 
 mod attestation;
 mod reader;
+mod volume;
 
 pub use attestation::{AttestationConfig, Choice, TpmConfig};
+pub use volume::{HoldConfig, SwapConfig, VolumeConfig};
 
-use dawnkey_dm::{Filesystem, Integrity, MappedName, Wanted};
 use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::tls::Pin;
 use reader::Section;
@@ -17,7 +18,6 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Largest configuration file and CA file, in bytes.
 const MAX_FILE: u64 = 256 << 10;
@@ -80,6 +80,18 @@ pub enum ConfigError {
         found: String,
         /// What it takes.
         right: &'static str,
+    },
+    /// Something that may be given once is given twice.
+    #[error("{}: `{key}` is {value:?}, which `{first}` has taken already; each needs its own", file.display())]
+    Twice {
+        /// The file.
+        file: PathBuf,
+        /// The second field.
+        key: String,
+        /// The first field.
+        first: String,
+        /// What both give; for a mapping's name possibly that of a layer below it.
+        value: String,
     },
     /// Nothing says how the service is known.
     #[error("{}: the service has no pin; give exactly one of `service.ca_file` and `service.spki_sha256`", file.display())]
@@ -171,8 +183,12 @@ pub struct Config {
     pub attestation: AttestationConfig,
     /// The TPM.
     pub tpm: TpmConfig,
-    /// The volume.
-    pub volume: Wanted,
+    /// The volumes, in the order in which they are opened.
+    pub volumes: Vec<VolumeConfig>,
+    /// The swap devices.
+    pub swaps: Vec<SwapConfig>,
+    /// What goes on after the unlock.
+    pub hold: HoldConfig,
 }
 
 impl Config {
@@ -200,9 +216,12 @@ impl Config {
             service: service(root.section("service", "a section")?, file)?,
             attestation: attestation::attestation(&mut root, has_tpm)?,
             tpm: attestation::tpm(root.optional_section("tpm")?)?,
-            volume: volume(root.section("volume", "a section")?)?,
+            volumes: volume::volumes(&mut root)?,
+            swaps: volume::swaps(&mut root)?,
+            hold: volume::hold(root.optional_section("hold")?)?,
         };
         root.end()?;
+        volume::refuse_twice(file, &config.volumes, &config.swaps)?;
         Ok(config)
     }
 }
@@ -301,30 +320,4 @@ fn digest(text: &str) -> Option<[u8; 32]> {
 fn absolute(text: &str) -> Option<PathBuf> {
     let path = PathBuf::from(text);
     path.is_absolute().then_some(path)
-}
-
-fn volume(mut section: Section<'_>) -> Result<Wanted, ConfigError> {
-    const NAME: &str = "1 to 64 letters, digits, `_`, `.`, `+` or `-`, the first a letter or digit";
-    let volume = section.parsed("id", "the volume's UUID, not the nil one", |text| {
-        Uuid::parse_str(text).ok().filter(|id| !id.is_nil())
-    })?;
-    let name = section.parsed("name", NAME, |text| MappedName::new(text).ok())?;
-    let device = section.optional("device", "an absolute path", absolute)?;
-    let kinds = "\"hmac-sha256\" or \"none\"";
-    let integrity = section.optional("integrity", kinds, |text| match text {
-        "hmac-sha256" => Some(Integrity::HmacSha256),
-        "none" => Some(Integrity::None),
-        _ => None,
-    })?;
-    let filesystem = section.optional("filesystem", "\"ext4\"", |text| {
-        (text == "ext4").then_some(Filesystem::Ext4)
-    })?;
-    section.end()?;
-    Ok(Wanted {
-        volume,
-        name,
-        device,
-        integrity: integrity.unwrap_or(Integrity::HmacSha256),
-        filesystem,
-    })
 }

@@ -9,6 +9,7 @@ use dawnkey_dm::MapError;
 use dawnkey_proto::message::{Refusal, Retry};
 use dawnkey_proto::seal::SealError;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// The service's verdict does not fit what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,27 +100,43 @@ fn chain(error: &MapError) -> String {
     text
 }
 
-/// What became of a mapping that must not be used.
-#[derive(Debug)]
-pub enum Undone {
-    /// It is closed.
-    Closed,
-    /// It could not be closed.
-    Left(Box<MapError>),
+/// What became of the mappings that must not be used.
+#[derive(Debug, Default)]
+pub struct Undone {
+    /// How many are closed.
+    pub closed: usize,
+    /// Why others could not be closed.
+    pub left: Vec<MapError>,
 }
 
+/// To stand behind another text; nothing if there was no mapping.
 impl std::fmt::Display for Undone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Closed => f.write_str("the mapping is closed again"),
-            Self::Left(error) => {
-                write!(f, "the mapping could not be closed again: {}", chain(error))
-            }
+        match self.closed {
+            0 => {}
+            1 => f.write_str("; the mapping is closed again")?,
+            more => write!(f, "; {more} mappings are closed again")?,
         }
+        for error in &self.left {
+            write!(f, "; a mapping could not be closed again: {}", chain(error))?;
+        }
+        Ok(())
     }
 }
 
-/// Why there was no unlock.
+/// Why the node has none of its volumes: one that it needs failed, or its boot could not be closed.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}{undone}")]
+pub struct Stopped {
+    /// The volume, if it was one.
+    pub volume: Option<Uuid>,
+    /// How it failed.
+    pub error: UnlockError,
+    /// What became of the volumes that were mapped.
+    pub undone: Undone,
+}
+
+/// Why there was no unlock of a volume.
 #[derive(Debug, thiserror::Error)]
 pub enum UnlockError {
     /// No key pair for this boot.
@@ -147,15 +164,10 @@ pub enum UnlockError {
     #[error("{}", chain(.0))]
     Format(MapError),
     /// This boot could ask again, so the volume must not be used.
-    #[error("close this boot: {source}; {mapping}")]
-    CloseBoot {
-        /// Why.
-        source: CollectError,
-        /// What became of the mapping.
-        mapping: Undone,
-    },
+    #[error("close this boot: {0}")]
+    CloseBoot(CollectError),
     /// The service does not know that the volume is in use, so it must not be used.
-    #[error("confirm the unlock (attempt {attempts}, {} ms): {error}; {mapping}", spent.as_millis())]
+    #[error("confirm the unlock (attempt {attempts}, {} ms): {error}", spent.as_millis())]
     Confirm {
         /// Attempts made.
         attempts: u32,
@@ -163,8 +175,6 @@ pub enum UnlockError {
         spent: Duration,
         /// How the last failed.
         error: Box<AskError>,
-        /// What became of the mapping.
-        mapping: Undone,
     },
 }
 
@@ -183,8 +193,20 @@ impl UnlockError {
                 AskError::Connect(_) | AskError::Call(_) | AskError::Protocol(_) => 22,
             },
             Self::Open(_) | Self::Format(_) => 31,
-            Self::CloseBoot { .. } => 40,
+            Self::CloseBoot(_) => 40,
             Self::Confirm { .. } => 41,
+        }
+    }
+
+    /// The service's refusal, if that is what it was.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Ask { error, .. } | Self::Confirm { error, .. } => match &**error {
+                AskError::Refused(refusal) => Some(refusal),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -201,7 +223,7 @@ impl UnlockError {
             },
             Self::Open(_) => "open",
             Self::Format(_) => "format",
-            Self::CloseBoot { .. } => "close-boot",
+            Self::CloseBoot(_) => "close-boot",
             Self::Confirm { .. } => "confirm",
         }
     }

@@ -1,13 +1,14 @@
 //! One unlock in the initramfs, then exit.
 //!
-//! [`unlock`] is the flow, one type whose states are its steps; [`run`] drives it and is where anything is tried
-//! again. The flow is given three ports and knows nothing behind them: [`service::KeyService`] (beside it
+//! [`unlock`] is the flow of one volume, one type whose states are its steps; [`run`] drives it for every volume and is
+//! where anything is tried again. The flow is given three ports and knows nothing behind them: [`service::KeyService`] (beside it
 //! [`client::Client`], the real one), `dawnkey_attest::collect::Attester` and `dawnkey_dm::Mapper`.
 //!
 //! | module | |
 //! |---|---|
 //! | [`attester`] | which evidence: chosen by name, or by the machine's signs |
-//! | [`config`] | the measured file: pins, budgets, the volume |
+//! | [`command`] | what the program can be told to do |
+//! | [`config`] | the measured file: pins, budgets, the volumes |
 //! | [`connect`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
 //! | [`retry`] | budget, deadlines, back-off |
 //! | [`error`] | one error per step, its exit code, whether waiting can mend it |
@@ -18,6 +19,7 @@
 
 pub mod attester;
 pub mod client;
+pub mod command;
 pub mod config;
 pub mod connect;
 pub mod error;

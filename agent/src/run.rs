@@ -1,22 +1,23 @@
-//! Drives the flow from its first state to its last, and retries where that can help.
+//! Drives the flow from its first state to its last, for every volume, and retries where that can help.
 
-use crate::config::Pace;
-use crate::error::{AskError, UnlockError};
+use crate::config::{Pace, VolumeConfig};
+use crate::error::{AskError, Stopped, Undone, UnlockError};
 use crate::report::{Event, Sink};
 use crate::retry::{Budget, Jitter};
 use crate::service::KeyService;
-use crate::unlock::{Done, Measured, Released, Unlock};
-use dawnkey_attest::collect::Attester;
-use dawnkey_dm::{Mapper, Wanted};
+use crate::unlock::{Closed, ClosedBoot, Done, Mapped, Measured, Released, Unlock, close_boot};
+use dawnkey_attest::collect::{Attester, Closing};
+use dawnkey_dm::{Mapped as Mapping, Mapper};
+use uuid::Uuid;
 
 /// What is to be unlocked, by whom, in what time.
 #[derive(Debug)]
 pub struct Job<'a> {
-    /// The volume, where it may be, and as what it is mapped.
-    pub wanted: &'a Wanted,
+    /// The volumes, in the order in which they are opened.
+    pub volumes: &'a [VolumeConfig],
     /// The node's name, a hint for people.
     pub node_name: &'a str,
-    /// How long the network may take.
+    /// How long the network may take, for each volume.
     pub pace: Pace,
 }
 
@@ -34,35 +35,94 @@ pub struct Ports<'a, K, A, M> {
     pub report: Sink<'a>,
 }
 
-/// Unlocks one volume. Whatever fails after it was mapped, it is closed again.
+/// The end of the flow: every required volume may be used.
+#[derive(Debug)]
+pub struct Finished {
+    /// The volumes that are open.
+    pub done: Vec<Done>,
+    /// The volumes that are not and need not be, and why.
+    pub missing: Vec<(Uuid, UnlockError)>,
+    /// Kind of the evidence that the keys were released for.
+    pub evidence: &'static str,
+    /// How the boot was closed.
+    pub closing: Closing,
+}
+
+/// Unlocks every volume: each is mapped, then the boot is closed for all, then each is confirmed.
+///
+/// A volume that is not required may fail; its mapping, if it has one, is closed. When anything else fails, every
+/// mapping is closed again.
 pub async fn run<K: KeyService, A: Attester, M: Mapper>(
     job: &Job<'_>,
     ports: &mut Ports<'_, K, A, M>,
-) -> Result<Done, UnlockError> {
-    let measured = Unlock::measure(job.wanted, job.node_name, ports.mapper, ports.report)?;
-    let released = ask(job, ports, measured).await?;
-    let mapped = released.map(ports.mapper, ports.report)?;
-    let mut closed = mapped.close_boot(ports.attester, ports.mapper, ports.report)?;
-    let mut budget = Budget::start(job.pace);
-    loop {
-        budget.attempt();
-        let failed = match closed.confirm(ports.service, &budget).await {
-            Ok(done) => {
-                (ports.report)(&Event::Confirmed);
-                return Ok(done);
+) -> Result<Finished, Box<Stopped>> {
+    let mut missing = Vec::new();
+    let mut mapped = Vec::new();
+    for volume in job.volumes {
+        let (id, required) = (volume.wanted.volume, volume.required);
+        match map(job, volume, ports).await {
+            Ok(unlock) => mapped.push(unlock),
+            Err(error) if required => {
+                let open = mapped.iter().map(Unlock::<Mapped<_>>::mapping);
+                return Err(stop(Some(id), error, open, ports));
             }
-            Err(failed) => *failed,
-        };
-        if !wait(&mut budget, &failed.error, ports).await {
-            return Err(UnlockError::Confirm {
-                attempts: budget.attempts(),
-                spent: budget.spent(),
-                error: Box::new(failed.error),
-                mapping: failed.back.give_up(ports.mapper, ports.report),
-            });
+            Err(error) => missing.push(do_without(id, error, ports)),
         }
-        closed = failed.back;
     }
+    let ClosedBoot { volumes, closing } = match close_boot(&mut mapped, ports.attester) {
+        Ok(closed) => closed,
+        Err(error) => {
+            let open = mapped.iter().map(Unlock::<Mapped<_>>::mapping);
+            return Err(stop(None, UnlockError::CloseBoot(error), open, ports));
+        }
+    };
+    (ports.report)(&match closing {
+        Closing::Register(register) => Event::BootClosed { register },
+        Closing::Absent { why } => Event::BootNotClosed { why },
+    });
+    let mut done: Vec<Done> = Vec::new();
+    let mut closed = volumes.into_iter();
+    while let Some(unlock) = closed.next() {
+        let (id, mapping) = (unlock.volume(), unlock.mapping().clone());
+        match confirm(job, unlock, ports).await {
+            Ok(confirmed) => done.push(confirmed),
+            Err(error) if job.requires(id) => {
+                let before = done.iter().map(|done| &done.mapping);
+                let after = closed.as_slice().iter().map(Unlock::<Closed<_>>::mapping);
+                let open = before.chain([&mapping]).chain(after);
+                return Err(stop(Some(id), error, open, ports));
+            }
+            Err(error) => {
+                undo([&mapping].into_iter(), ports);
+                missing.push(do_without(id, error, ports));
+            }
+        }
+    }
+    Ok(Finished {
+        done,
+        missing,
+        evidence: ports.attester.kind(),
+        closing,
+    })
+}
+
+impl Job<'_> {
+    fn requires(&self, id: Uuid) -> bool {
+        let mut volumes = self.volumes.iter();
+        volumes.any(|volume| volume.wanted.volume == id && volume.required)
+    }
+}
+
+/// One volume's way from the disk to a mapping.
+async fn map<K: KeyService, A: Attester, M: Mapper>(
+    job: &Job<'_>,
+    volume: &VolumeConfig,
+    ports: &mut Ports<'_, K, A, M>,
+) -> Result<Unlock<Mapped<K::Session>>, UnlockError> {
+    (ports.report)(&Event::opening(&volume.wanted));
+    let measured = Unlock::measure(volume, job.node_name, ports.mapper, ports.report)?;
+    let released = ask(job, ports, measured).await?;
+    released.map(ports.mapper, ports.report)
 }
 
 /// Asks until there is a verdict or the budget ends; each attempt has its own connection and its own evidence.
@@ -96,6 +156,34 @@ async fn ask<K: KeyService, A: Attester, M: Mapper>(
     }
 }
 
+/// Confirms until there is an answer or the budget, one of its own, ends.
+async fn confirm<K: KeyService, A, M>(
+    job: &Job<'_>,
+    mut closed: Unlock<Closed<K::Session>>,
+    ports: &mut Ports<'_, K, A, M>,
+) -> Result<Done, UnlockError> {
+    let mut budget = Budget::start(job.pace);
+    loop {
+        budget.attempt();
+        let failed = match closed.confirm(ports.service, &budget).await {
+            Ok(done) => {
+                let device = done.mapping.device.clone();
+                (ports.report)(&Event::Confirmed { device });
+                return Ok(done);
+            }
+            Err(failed) => *failed,
+        };
+        if !wait(&mut budget, &failed.error, ports).await {
+            return Err(UnlockError::Confirm {
+                attempts: budget.attempts(),
+                spent: budget.spent(),
+                error: Box::new(failed.error),
+            });
+        }
+        closed = failed.back;
+    }
+}
+
 /// Waits before the next attempt; `false` when there must be none.
 async fn wait<K, A, M>(
     budget: &mut Budget,
@@ -112,4 +200,56 @@ async fn wait<K, A, M>(
     });
     tokio::time::sleep(wait).await;
     true
+}
+
+/// Says that the node goes on without a volume.
+fn do_without<K, A, M>(
+    volume: Uuid,
+    error: UnlockError,
+    ports: &mut Ports<'_, K, A, M>,
+) -> (Uuid, UnlockError) {
+    (ports.report)(&Event::DoingWithout {
+        volume,
+        step: error.step(),
+        problem: error.to_string(),
+    });
+    (volume, error)
+}
+
+/// The flow's end without its volumes.
+fn stop<'m, K, A, M: Mapper>(
+    volume: Option<Uuid>,
+    error: UnlockError,
+    open: impl Iterator<Item = &'m Mapping>,
+    ports: &mut Ports<'_, K, A, M>,
+) -> Box<Stopped> {
+    Box::new(Stopped {
+        volume,
+        error,
+        undone: undo(open, ports),
+    })
+}
+
+/// Closes mappings that must not be used, the last first.
+fn undo<'m, K, A, M: Mapper>(
+    open: impl Iterator<Item = &'m Mapping>,
+    ports: &mut Ports<'_, K, A, M>,
+) -> Undone {
+    let mut undone = Undone::default();
+    let open: Vec<_> = open.collect();
+    for mapping in open.into_iter().rev() {
+        let device = mapping.device.clone();
+        match ports.mapper.close(mapping) {
+            Ok(()) => {
+                (ports.report)(&Event::MappingClosed { device });
+                undone.closed += 1;
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                (ports.report)(&Event::MappingLeft { device, problem });
+                undone.left.push(error);
+            }
+        }
+    }
+    undone
 }

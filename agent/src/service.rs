@@ -5,7 +5,9 @@
 
 use crate::connect::ConnectError;
 use dawnkey_proto::binding::{Exporter, SpkiDigest};
-use dawnkey_proto::message::{Answer, Confirm, ConfirmAnswer, EvidenceItem, MessageError};
+use dawnkey_proto::message::{
+    Answer, Confirm, ConfirmAnswer, EvidenceItem, MessageError, Renew, RenewAnswer,
+};
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -53,6 +55,13 @@ pub trait Session {
         confirm: Confirm,
         deadline: Instant,
     ) -> impl Future<Output = Result<ConfirmAnswer, CallError>>;
+
+    /// Renews the lease of a volume in use, or ends it.
+    fn renew(
+        &mut self,
+        renew: Renew,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<RenewAnswer, CallError>>;
 }
 
 /// One call over a connection failed.

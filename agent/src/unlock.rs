@@ -1,8 +1,11 @@
-//! One unlock as one type: `Unlock<Measured> → Unlock<Attested> → Unlock<Released> → Unlock<Mapped> → Unlock<Closed>`.
+//! The unlock of one volume as one type:
+//! `Unlock<Measured> → Unlock<Attested> → Unlock<Released> → Unlock<Mapped> → Unlock<Closed>`.
 //!
-//! Each step consumes the one before, so that a wrong order does not compile. A step that fails before anything was
-//! mapped gives the measured state back, for another attempt over another connection with other evidence. A step
-//! that fails afterwards closes the mapping: nothing is ever written under a generation that was not confirmed.
+//! Each step consumes the one before, so that a wrong order does not compile. The boot is closed for all volumes of a
+//! node at once: [`close_boot`] takes every `Unlock<Mapped>` and gives every `Unlock<Closed>`. A step that fails before
+//! anything was mapped gives the measured state back, for another attempt over another connection with other evidence.
+//! After a step that fails later the mapping is closed: nothing is ever written under a generation that was not
+//! confirmed.
 //!
 //! The flow knows no socket, TPM or disk: it is given the three ports [`KeyService`], [`Attester`] and [`Mapper`].
 //! Time is tokio's, which tests can hold. Retrying is [`crate::run`]'s.
@@ -10,36 +13,24 @@
 mod asking;
 mod closing;
 
-pub use closing::Unconfirmed;
+pub use closing::{ClosedBoot, Unconfirmed, close_boot};
 
+use crate::config::VolumeConfig;
 use crate::error::{AskError, UnlockError};
 use crate::report::{Event, Sink, Stage, Stages};
 use crate::retry::Budget;
 use crate::service::{KeyService, Session};
 use asking::ask;
-use dawnkey_attest::collect::{Attester, Closing};
+use dawnkey_attest::collect::Attester;
 use dawnkey_attest::evidence::{Evidence, Exchange};
-use dawnkey_dm::{Found, Grant, HeaderSeen, Mapped as Mapping, Mapper, Wanted};
+use dawnkey_dm::{Found, Grant, HeaderSeen, Mapped as Mapping, Mapper, Rotation};
 use dawnkey_proto::binding::{self, Bound, Role};
+use dawnkey_proto::closing::{self as closed_boot, Opened};
 use dawnkey_proto::message::{Ask, Request, SeenHeader};
 use dawnkey_proto::seal::{Recipient, SealError};
 use dawnkey_secret::{ConfirmToken, Dek};
 use tokio::time::Instant;
 use uuid::Uuid;
-
-/// What the boot's last register is extended with begins with these bytes.
-const CLOSE_EVENT_LABEL: &[u8] = b"dawnkey/v1/unlocked";
-
-/// The event with which a boot is closed (docs/protocol.md, "After the unlock"):
-/// `"dawnkey/v1/unlocked" ‖ service id (16) ‖ volume id (16) ‖ generation (64-bit big-endian)`.
-#[must_use]
-pub fn close_event(service_id: Uuid, volume: Uuid, generation: u64) -> Vec<u8> {
-    let mut event = CLOSE_EVENT_LABEL.to_vec();
-    event.extend(service_id.as_bytes());
-    event.extend(volume.as_bytes());
-    event.extend(generation.to_be_bytes());
-    event
-}
 
 /// What the steps leave behind for the report.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +51,7 @@ pub struct Unlock<State> {
 pub struct Measured {
     volume: Uuid,
     disk: Found,
+    ask: Ask,
     recipient: Recipient,
     body: Vec<u8>,
 }
@@ -77,6 +69,7 @@ pub struct Released<S> {
     volume: Uuid,
     disk: Found,
     dek: Dek,
+    rotation: Option<Rotation>,
     token: ConfirmToken,
     grant: Grant,
     service_id: Uuid,
@@ -101,8 +94,6 @@ struct Made {
 /// The volume is mapped, this boot can ask for nothing more; the service does not know yet.
 pub struct Closed<S> {
     made: Made,
-    evidence: &'static str,
-    closing: Closing,
     session: Option<S>,
 }
 
@@ -115,19 +106,17 @@ pub enum Outcome {
     Provisioned,
 }
 
-/// The end of the flow.
+/// The end of one volume's flow.
 #[derive(Debug)]
 pub struct Done {
+    /// Which.
+    pub volume: Uuid,
     /// How.
     pub outcome: Outcome,
     /// The mapping.
     pub mapping: Mapping,
     /// The key service that answered.
     pub service_id: Uuid,
-    /// Kind of the evidence that the key was released for.
-    pub evidence: &'static str,
-    /// How the boot was closed.
-    pub closing: Closing,
     /// For the report.
     pub trace: Trace,
 }
@@ -155,7 +144,7 @@ impl<State> Unlock<State> {
 impl Unlock<Measured> {
     /// Finds the volume and makes the request with a key pair of this boot.
     pub fn measure(
-        wanted: &Wanted,
+        VolumeConfig { wanted, .. }: &VolumeConfig,
         node_name: &str,
         mapper: &mut impl Mapper,
         report: Sink<'_>,
@@ -166,18 +155,18 @@ impl Unlock<Measured> {
             .time(Stage::Find, || mapper.find(wanted))
             .map_err(UnlockError::Find)?;
         let ask = ask(&disk);
-        report(&match ask {
-            Ask::Unlock(seen) => Event::DiskFound {
+        report(&match ask.seen() {
+            Some(seen) => Event::DiskFound {
                 generation: seen.generation,
                 epoch: seen.epoch,
             },
-            Ask::Provision => Event::DiskBlank,
+            None => Event::DiskBlank,
         });
         let recipient = Recipient::generate().map_err(UnlockError::Keys)?;
         let hpke_public_key = <[u8; 32]>::try_from(recipient.public_key())
             .map_err(|_| UnlockError::Keys(SealError::KeyPair))?;
         let request = Request {
-            ask,
+            ask: ask.clone(),
             volume: wanted.volume,
             node_name: node_name.to_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -186,6 +175,7 @@ impl Unlock<Measured> {
         let state = Measured {
             volume: wanted.volume,
             disk,
+            ask,
             recipient,
             body: request.encode(),
         };
@@ -254,8 +244,41 @@ impl Unlock<Measured> {
     }
 }
 
+impl<S> Unlock<Mapped<S>> {
+    /// The mapping, for closing it when the flow ends here.
+    #[must_use]
+    pub const fn mapping(&self) -> &Mapping {
+        &self.state.made.mapping
+    }
+
+    /// What the boot's last register is extended with for this volume.
+    fn event(&self) -> Vec<u8> {
+        let made = &self.state.made;
+        let opened = Opened {
+            volume: made.volume,
+            generation: made.mapping.seen.generation,
+        };
+        closed_boot::event(made.service_id, &opened)
+    }
+}
+
+impl<S> Unlock<Closed<S>> {
+    /// Which volume.
+    #[must_use]
+    pub const fn volume(&self) -> Uuid {
+        self.state.made.volume
+    }
+
+    /// The mapping, for closing it when the flow ends here.
+    #[must_use]
+    pub const fn mapping(&self) -> &Mapping {
+        &self.state.made.mapping
+    }
+}
+
 impl<S> Unlock<Released<S>> {
-    /// Opens the volume, or makes it on a provisioning grant. The DEK ends here.
+    /// Opens the volume, under the next epoch's DEK from now on if there is one, or makes it on a provisioning grant.
+    /// Every DEK ends here.
     pub fn map(
         self,
         mapper: &mut impl Mapper,
@@ -265,6 +288,7 @@ impl<S> Unlock<Released<S>> {
             volume,
             disk,
             dek,
+            rotation,
             token,
             grant,
             service_id,
@@ -275,7 +299,7 @@ impl<S> Unlock<Released<S>> {
         let (outcome, stage, mapping) = match disk {
             Found::Volume(sealed) => {
                 let mapping = mapper
-                    .open(sealed, &dek, grant)
+                    .open(sealed, &dek, grant, rotation.as_ref())
                     .map_err(UnlockError::Open)?;
                 (Outcome::Unlocked, Stage::Open, mapping)
             }
@@ -287,7 +311,7 @@ impl<S> Unlock<Released<S>> {
                 (Outcome::Provisioned, Stage::Format, mapping)
             }
         };
-        drop(dek);
+        drop((dek, rotation));
         trace.stages.add(stage, began.elapsed());
         report(&Event::Mapped {
             device: mapping.device.clone(),

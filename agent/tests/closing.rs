@@ -8,13 +8,12 @@
 
 mod fakes;
 
-use dawnkey_agent::error::{Undone, UnlockError};
-use dawnkey_agent::unlock::close_event;
+use dawnkey_agent::error::UnlockError;
 use dawnkey_proto::message::{Reason, Retry};
 use fakes::disk::{Fails as DiskFails, Holds};
 use fakes::scene::{HEADER, PACE, Scene};
 use fakes::tpm::Fails as TpmFails;
-use fakes::{Act, SERVICE, Seen, TOKEN, VOLUME};
+use fakes::{Act, Seen, TOKEN};
 
 const NEVER: Retry = Retry::Never;
 
@@ -40,15 +39,10 @@ async fn names_a_volume_that_cannot_be_mapped_and_leaves_the_boot_open() {
 async fn closes_the_mapping_when_the_boot_cannot_be_closed() {
     let mut scene = Scene::new(HEADER, &[Act::Up, Act::Release(1, 5), Act::Confirmed]);
     scene.tpm.fails = TpmFails::CloseBoot;
-    let error = scene.fails().await;
-    assert_eq!(error.exit_code(), 40);
-    assert!(matches!(
-        error,
-        UnlockError::CloseBoot {
-            mapping: Undone::Closed,
-            ..
-        }
-    ));
+    let stopped = scene.run_all().await.unwrap_err();
+    assert_eq!(stopped.error.exit_code(), 40);
+    assert!(matches!(stopped.error, UnlockError::CloseBoot(_)));
+    assert_eq!(stopped.undone.closed, 1);
     assert_eq!(scene.service.left(), 1, "nothing is confirmed");
     assert_eq!(scene.names().last(), Some(&"mapping-closed"));
 }
@@ -102,15 +96,10 @@ async fn closes_the_mapping_when_the_confirmation_is_refused_or_never_comes() {
     for (answers, left) in [(refused, 1), (vec![], 0)] {
         let acts = [vec![Act::Up, Act::Release(1, 5)], answers].concat();
         let mut scene = Scene::new(HEADER, &acts);
-        let error = scene.fails().await;
-        assert_eq!(error.exit_code(), 41);
-        assert!(matches!(
-            error,
-            UnlockError::Confirm {
-                mapping: Undone::Closed,
-                ..
-            }
-        ));
+        let stopped = scene.run_all().await.unwrap_err();
+        assert_eq!(stopped.error.exit_code(), 41);
+        assert!(matches!(stopped.error, UnlockError::Confirm { .. }));
+        assert_eq!(stopped.undone.closed, 1);
         assert_eq!(scene.service.left(), left);
     }
 }
@@ -119,23 +108,8 @@ async fn closes_the_mapping_when_the_confirmation_is_refused_or_never_comes() {
 async fn says_when_a_mapping_could_not_be_closed() {
     let mut scene = Scene::new(HEADER, &[Act::Up, Act::Release(1, 5)]);
     scene.disk.fails = DiskFails::Close;
-    let error = scene.fails().await;
-    assert!(matches!(
-        error,
-        UnlockError::Confirm {
-            mapping: Undone::Left(_),
-            ..
-        }
-    ));
+    let stopped = scene.run_all().await.unwrap_err();
+    assert!(matches!(stopped.error, UnlockError::Confirm { .. }));
+    assert_eq!((stopped.undone.closed, stopped.undone.left.len()), (0, 1));
     assert_eq!(scene.names().last(), Some(&"mapping-left"));
-}
-
-#[test]
-fn close_event_has_the_documented_bytes() {
-    let event = close_event(SERVICE, VOLUME, 0x0102_0304_0506_0708);
-    assert_eq!(event.len(), 19 + 16 + 16 + 8);
-    assert_eq!(&event[..19], b"dawnkey/v1/unlocked");
-    assert_eq!(&event[19..35], SERVICE.as_bytes());
-    assert_eq!(&event[35..51], VOLUME.as_bytes());
-    assert_eq!(event[51..], [1, 2, 3, 4, 5, 6, 7, 8]);
 }

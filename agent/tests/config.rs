@@ -8,7 +8,7 @@
 
 use dawnkey_agent::config::{Choice, Config, ConfigError, Endpoint};
 use dawnkey_attest::collect::{detect::Kind, tdx::WithoutRegister, vtpm::KeySource};
-use dawnkey_dm::{Filesystem, Integrity};
+use dawnkey_dm::{Filesystem, Integrity, Wipe};
 use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::tls::Pin;
 use std::path::Path;
@@ -38,12 +38,29 @@ imds = "127.0.0.1:8080"
 tcti = "swtpm:host=127.0.0.1,port=2321"
 event_log = "/log"
 attestation_key = "gce"
-[volume]
+[[volume]]
 id = "5b1d1f0e-33b6-4d6e-8f2a-000000000001"
 name = "state"
 device = "/dev/vdb"
 integrity = "none"
 filesystem = "ext4"
+[[volume]]
+id = "5b1d1f0e-33b6-4d6e-8f2a-000000000002"
+name = "backups"
+device = "/dev/vdc"
+integrity = "aegis128"
+journal_mac = true
+wipe = "behind"
+wipe_prefix = "256MiB"
+grow = true
+required = false
+adopted = true
+[[swap]]
+device = "/dev/vdd"
+name = "swap"
+[hold]
+enabled = false
+wipe_rate = "64 MiB"
 "#
     )
 }
@@ -98,16 +115,36 @@ fn reads_every_field() {
     assert_eq!(attestation.privlevel, Some(2));
     assert_eq!(attestation.quote_service, (3, 4051));
     assert_eq!(attestation.imds, "127.0.0.1:8080".parse().unwrap());
-    assert_eq!(config.volume.volume.as_u128() & 0xff, 1);
-    assert_eq!(config.volume.name.as_str(), "state");
-    assert_eq!(config.volume.device.as_deref(), Some(Path::new("/dev/vdb")));
-    assert_eq!(config.volume.integrity, Integrity::None);
-    assert_eq!(config.volume.filesystem, Some(Filesystem::Ext4));
+    let [volume, backups] = config.volumes.as_slice() else {
+        panic!("not two volumes")
+    };
+    assert_eq!(volume.wanted.volume.as_u128() & 0xff, 1);
+    assert_eq!(volume.wanted.name.as_str(), "state");
+    assert_eq!(volume.wanted.device.as_deref(), Some(Path::new("/dev/vdb")));
+    assert_eq!(volume.wanted.integrity, Integrity::None);
+    assert_eq!(volume.wanted.filesystem, Some(Filesystem::Ext4));
+    assert!(volume.required && !volume.adopted);
+    assert_eq!(backups.wanted.name.as_str(), "backups");
+    assert_eq!(backups.wanted.integrity, Integrity::Aegis128);
+    let prefix_bytes = 256 << 20;
+    assert_eq!(backups.wanted.wipe, Wipe::Behind { prefix_bytes });
+    assert!(backups.wanted.journal_mac && backups.wanted.grow);
+    assert!(!volume.wanted.journal_mac && !volume.wanted.grow);
+    assert_eq!(volume.wanted.wipe, Wipe::default());
+    assert!(!backups.required && backups.adopted);
+    assert_eq!(config.swaps[0].device, Path::new("/dev/vdd"));
+    assert_eq!(config.swaps[0].name.as_str(), "swap");
+    assert!(!config.hold.enabled);
+    assert_eq!(config.hold.wipe_rate, Some(64 << 20));
 }
 
 #[test]
 fn absent_options_take_the_safe_value() {
-    let text = good()
+    let text = good();
+    let (one, _) = text
+        .split_once("[[volume]]\nid = \"5b1d1f0e-33b6-4d6e-8f2a-000000000002\"")
+        .unwrap();
+    let text = one
         .replace("device = \"/dev/vdb\"", "")
         .replace("integrity = \"none\"", "")
         .replace("filesystem = \"ext4\"", "");
@@ -120,17 +157,21 @@ fn absent_options_take_the_safe_value() {
     let imds = "169.254.169.254:80".parse().unwrap();
     assert_eq!(config.attestation.imds, imds);
     assert_eq!(config.tpm.attestation_key, KeySource::Own);
-    assert_eq!(config.volume.device, None);
-    assert_eq!(config.volume.integrity, Integrity::HmacSha256);
-    assert_eq!(config.volume.filesystem, None);
+    let volume = &config.volumes[0];
+    assert_eq!(volume.wanted.device, None);
+    assert_eq!(volume.wanted.integrity, Integrity::HmacSha256);
+    assert_eq!(volume.wanted.filesystem, None);
     assert_eq!(config.tpm.tcti, "device:/dev/tpmrm0");
+    assert!(config.swaps.is_empty());
+    assert!(config.hold.enabled);
+    assert_eq!(config.hold.wipe_rate, None);
 }
 
 /// A text with other sections about evidence.
 fn without_evidence(text: &str, sections: &str) -> String {
     let (head, tail) = text.split_once("[attestation]").unwrap();
-    let (_, volume) = tail.split_once("[volume]").unwrap();
-    format!("{head}{sections}\n[volume]{volume}")
+    let (_, volume) = tail.split_once("[[volume]]").unwrap();
+    format!("{head}{sections}\n[[volume]]{volume}")
 }
 
 #[test]
@@ -160,7 +201,12 @@ fn refuses_unknown_field_in_every_section() {
         ("[service]", "service.colour"),
         ("[attestation]", "attestation.colour"),
         ("[tpm]", "tpm.colour"),
-        ("[volume]", "volume.colour"),
+        (
+            "[[volume]]\nid = \"5b1d1f0e-33b6-4d6e-8f2a-000000000002\"",
+            "volume[2].colour",
+        ),
+        ("[[swap]]", "swap[1].colour"),
+        ("[hold]", "hold.colour"),
     ] {
         let line = "colour = 1\n";
         let to = if section.starts_with('[') {
@@ -189,8 +235,11 @@ fn refuses_missing_field() {
     for (line, key) in [
         ("node_name = \"node-1\"", "node_name"),
         ("name = \"keyservice.dawnkey.internal\"", "service.name"),
-        ("id = \"5b1d1f0e-33b6-4d6e-8f2a-000000000001\"", "volume.id"),
-        ("name = \"state\"", "volume.name"),
+        (
+            "id = \"5b1d1f0e-33b6-4d6e-8f2a-000000000001\"",
+            "volume[1].id",
+        ),
+        ("name = \"state\"", "volume[1].name"),
     ] {
         let error = changed(line, "");
         assert!(
@@ -293,19 +342,94 @@ fn refuses_values_out_of_shape_by_their_key() {
         (
             "5b1d1f0e-33b6-4d6e-8f2a-000000000001",
             "00000000-0000-0000-0000-000000000000",
-            "volume.id",
+            "volume[1].id",
         ),
-        ("\"state\"", "\"../state\"", "volume.name"),
-        ("\"state\"", "\"control\"", "volume.name"),
-        ("\"state\"", "\"\"", "volume.name"),
-        ("\"/dev/vdb\"", "\"vdb\"", "volume.device"),
-        ("\"none\"", "\"crc32\"", "volume.integrity"),
-        ("\"ext4\"", "\"xfs\"", "volume.filesystem"),
+        ("\"state\"", "\"../state\"", "volume[1].name"),
+        ("\"state\"", "\"control\"", "volume[1].name"),
+        ("\"state\"", "\"\"", "volume[1].name"),
+        ("\"/dev/vdb\"", "\"vdb\"", "volume[1].device"),
+        ("\"none\"", "\"crc32\"", "volume[1].integrity"),
+        ("\"ext4\"", "\"xfs\"", "volume[1].filesystem"),
+        ("\"aegis128\"", "\"aes\"", "volume[2].integrity"),
+        ("\"behind\"", "\"never\"", "volume[2].wipe"),
+        ("\"behind\"", "\"up-front\"", "volume[2].wipe_prefix"),
+        ("256MiB", "15 MiB", "volume[2].wipe_prefix"),
+        ("256MiB", "2 TiB", "volume[2].wipe_prefix"),
+        ("grow = true", "grow = 1", "volume[2].grow"),
+        ("required = false", "required = 0", "volume[2].required"),
+        ("adopted = true", "adopted = \"yes\"", "volume[2].adopted"),
+        ("\"/dev/vdd\"", "\"vdd\"", "swap[1].device"),
+        ("\"swap\"", "\"\"", "swap[1].name"),
+        ("enabled = false", "enabled = \"no\"", "hold.enabled"),
+        ("\"64 MiB\"", "\"64\"", "hold.wipe_rate"),
+        ("\"64 MiB\"", "\"64 MB\"", "hold.wipe_rate"),
+        ("\"64 MiB\"", "\"-64 MiB\"", "hold.wipe_rate"),
+        ("\"64 MiB\"", "\"6 4 MiB\"", "hold.wipe_rate"),
+        ("\"64 MiB\"", "\"MiB\"", "hold.wipe_rate"),
+        ("\"64 MiB\"", "\"99999999999999 TiB\"", "hold.wipe_rate"),
+        ("\"64 MiB\"", "\"4 KiB\"", "hold.wipe_rate"),
+        ("\"64 MiB\"", "64", "hold.wipe_rate"),
         ("\"node-1\"", "\"\"", "node_name"),
         ("\"node-1\"", "\"a\\u001bb\"", "node_name"),
     ] {
         assert_eq!(invalid_key(changed(from, to)), key, "{to}");
     }
+}
+
+#[test]
+fn refuses_an_id_a_device_or_a_name_that_is_given_twice() {
+    for (from, to, first, second) in [
+        (
+            "000000000002",
+            "000000000001",
+            "volume[1].id",
+            "volume[2].id",
+        ),
+        (
+            "\"backups\"",
+            "\"state\"",
+            "volume[1].name",
+            "volume[2].name",
+        ),
+        (
+            "\"backups\"",
+            "\"state_dif\"",
+            "volume[1].name",
+            "volume[2].name",
+        ),
+        (
+            "\"state\"",
+            "\"backups_whole\"",
+            "volume[1].name",
+            "volume[2].name",
+        ),
+        ("\"swap\"", "\"backups\"", "volume[2].name", "swap[1].name"),
+        (
+            "/dev/vdc",
+            "/dev/vdb",
+            "volume[1].device",
+            "volume[2].device",
+        ),
+        ("/dev/vdd", "/dev/vdb", "volume[1].device", "swap[1].device"),
+    ] {
+        let error = changed(from, to);
+        assert!(
+            matches!(&error, ConfigError::Twice { first: f, key, .. } if f == first && key == second),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn refuses_a_file_without_volumes_and_a_single_volume_table() {
+    let (head, _) = good()
+        .split_once("[[volume]]")
+        .map(|(h, t)| (h.to_owned(), t.to_owned()))
+        .unwrap();
+    let error = parse(&head).unwrap_err();
+    assert!(matches!(error, ConfigError::MissingField { key, .. } if key == "volume"));
+    let table = format!("{head}[volume]\nname = \"state\"\n");
+    assert_eq!(invalid_key(parse(&table).unwrap_err()), "volume");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use dawnkey_agent::connect::ConnectError;
 use dawnkey_agent::error::{AskError, ProtocolError, UnlockError};
 use dawnkey_agent::report::{Report, Stage, Stages};
 use dawnkey_agent::service::CallError;
-use dawnkey_agent::unlock::{Outcome, close_event};
+use dawnkey_agent::unlock::Outcome;
 use dawnkey_attest::collect::Closing;
 use dawnkey_proto::binding::{Bound, Exporter, Role, SpkiDigest, binder};
 use dawnkey_proto::message::{Ask, Reason, Retry, SeenHeader};
@@ -20,7 +20,7 @@ use dawnkey_proto::seal::SealError;
 use fakes::disk::{Fails as DiskFails, Holds};
 use fakes::scene::{HEADER, PACE, Scene};
 use fakes::tpm::{Fails as TpmFails, PROOF, binder_of};
-use fakes::{Act, SERVICE, Seen, TOKEN, VOLUME};
+use fakes::{Act, SERVICE, Seen, TOKEN, VOLUME, close_event};
 use std::time::Duration;
 
 const NEVER: Retry = Retry::Never;
@@ -40,7 +40,7 @@ async fn unlocks_a_volume_in_four_round_trips_and_closes_the_boot() {
     assert_eq!(done.service_id, SERVICE);
     assert_eq!(done.mapping.seen.generation, 5);
     assert_eq!(done.trace.round_trips, 4);
-    assert_eq!(scene.tpm.closed, [close_event(SERVICE, VOLUME, 5)]);
+    assert_eq!(scene.tpm.closed, [close_event(VOLUME, 5)]);
     let stages: Vec<_> = done.trace.stages.iter().map(|(stage, _)| stage).collect();
     use Stage::{Ask, CloseBoot, Collect, Confirm, Connect, Find, Open};
     assert_eq!(
@@ -50,6 +50,7 @@ async fn unlocks_a_volume_in_four_round_trips_and_closes_the_boot() {
     assert_eq!(
         scene.names(),
         [
+            "opening",
             "disk-found",
             "connected",
             "evidence-collected",
@@ -91,10 +92,12 @@ async fn tells_the_service_what_the_header_says_and_binds_the_evidence_to_it() {
     });
     assert_eq!(binder_of(evidence), expected.0);
     let confirm = Seen::Confirm {
+        volume: VOLUME,
         generation: 5,
         epoch: 1,
         digest: after.digest,
         token: TOKEN,
+        hold: false,
     };
     assert_eq!(book.seen[2], confirm);
 }
@@ -337,11 +340,11 @@ async fn a_challenge_to_evidence_without_a_key_is_the_services_mistake() {
 async fn says_and_reports_when_the_hardware_has_no_register_to_close_the_boot_in() {
     let mut scene = Scene::new(HEADER, &[Act::Up, Act::Release(1, 5), Act::Confirmed]);
     scene.tpm.fails = TpmFails::NoRegister;
-    let done = scene.run().await.unwrap();
-    assert_eq!(done.closing, Closing::Absent { why: "told so" });
+    let finished = scene.run_all().await.unwrap();
+    assert_eq!(finished.closing, Closing::Absent { why: "told so" });
     assert!(scene.names().contains(&"boot-not-closed"));
     assert!(!scene.names().contains(&"boot-closed"));
-    let report = Report::done(VOLUME, &done, Stages::default(), Duration::ZERO);
+    let report = Report::finished(&scene.volumes, &finished, Stages::default(), Duration::ZERO);
     assert_eq!(report.boot_closed_in, Some("none"));
     assert_eq!(report.evidence, Some("vtpm"));
 }

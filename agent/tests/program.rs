@@ -18,7 +18,7 @@ name = "keyservice.test"
 spki_sha256 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 [tpm]
 tcti = "device:/dev/no-such-tpm"
-[volume]
+[[volume]]
 id = "5b1d1f0e-33b6-4d6e-8f2a-5d1c0a8f7e21"
 name = "state"
 "#;
@@ -86,7 +86,7 @@ fn bad_configuration_has_exit_code_2_and_names_file_and_key() {
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["outcome"], "failed");
         assert_eq!(report["error"]["exit_code"], 2);
-        assert_eq!(report.get("volume"), None);
+        assert_eq!(report["volumes"], serde_json::json!([]));
     }
 }
 
@@ -107,7 +107,6 @@ fn absent_tpm_has_exit_code_10_and_one_line_per_event() {
         .collect();
     assert_eq!(names, ["started", "failed"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["volume"], "5b1d1f0e-33b6-4d6e-8f2a-5d1c0a8f7e21");
     assert_eq!(report["error"]["step"], "attester");
 }
 
@@ -134,7 +133,7 @@ fn wrong_command_line_has_exit_code_2_and_help_lists_every_exit_code() {
     assert_eq!(output.status.code(), Some(2));
     let help = text(&agent(&scratch.config(), &["--help"]).stdout);
     for code in [
-        "0", "2", "10", "20", "21", "22", "30", "31", "40", "41", "70",
+        "0", "2", "10", "20", "21", "22", "30", "31", "40", "41", "50", "70",
     ] {
         let listed = help
             .lines()

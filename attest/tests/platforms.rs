@@ -189,7 +189,7 @@ fn an_azure_snp_vm_collects_evidence_that_passes_and_closes_its_boot() {
     let claims = judge(&evidence, &roots, &Collateral::default());
     assert_eq!(claims.trust_class, Some(TrustClass::TeeVtpm));
     assert!(claims.snp.is_some());
-    let closed = azure.close_boot(b"event").unwrap();
+    let closed = azure.close_boot(&[b"event".to_vec()]).unwrap();
     assert_eq!(closed, Closing::Register(Register::Pcr15));
 }
 

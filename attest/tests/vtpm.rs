@@ -146,12 +146,13 @@ fn closes_the_boot_once_and_evidence_shows_it() {
     let mut machine = Machine::new(EkKind::Rsa);
     let mut vtpm = machine.open();
     assert_eq!(collect(&mut vtpm).pcrs[0].values[15].digest, [0; 32]);
-    vtpm.close_boot(b"service, volume, generation").unwrap();
+    vtpm.close_boot(&[b"service, volume, generation".to_vec()])
+        .unwrap();
     let closed = collect(&mut vtpm);
     assert_ne!(closed.pcrs[0].values[15].digest, [0; 32]);
     let verified = machine.verify(&closed).unwrap();
     assert_ne!(verified.claims().pcrs[&15], [0; 32]);
-    let error = vtpm.close_boot(b"again");
+    let error = vtpm.close_boot(&[b"again".to_vec()]);
     assert!(matches!(
         error,
         Err(CollectError::BootAlreadyClosed {
@@ -161,7 +162,7 @@ fn closes_the_boot_once_and_evidence_shows_it() {
     ));
     drop(vtpm);
     machine.tpm.reboot();
-    machine.open().close_boot(b"next boot").unwrap();
+    machine.open().close_boot(&[b"next boot".to_vec()]).unwrap();
 }
 
 #[test]

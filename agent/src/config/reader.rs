@@ -54,12 +54,34 @@ impl<'a> Section<'a> {
             .transpose()
     }
 
+    /// A list of sections; counted from 1 in errors.
+    pub(super) fn list(
+        &mut self,
+        key: &'static str,
+        count: RangeInclusive<usize>,
+        right: &'static str,
+    ) -> Result<Vec<Self>, ConfigError> {
+        let items = match self.take(key) {
+            None if *count.start() == 0 => Vec::new(),
+            None => return Err(self.missing(key, right)),
+            Some(Value::Array(items)) => items,
+            Some(other) => return Err(self.invalid(key, other.type_str(), right)),
+        };
+        if !count.contains(&items.len()) {
+            return Err(self.invalid(key, &format!("{} sections", items.len()), right));
+        }
+        let numbered = items.into_iter().zip(1..);
+        numbered
+            .map(|(value, number)| self.nested(&format!("{key}[{number}]"), value))
+            .collect()
+    }
+
     /// Whether a field is given and has not been taken.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
-    fn nested(&self, key: &'static str, value: Value) -> Result<Self, ConfigError> {
+    fn nested(&self, key: &str, value: Value) -> Result<Self, ConfigError> {
         let Value::Table(table) = value else {
             return Err(self.invalid(key, value.type_str(), "a section"));
         };
@@ -116,6 +138,27 @@ impl<'a> Section<'a> {
                 .collect(),
             Some(other) => Err(self.invalid(key, other.type_str(), right)),
         }
+    }
+
+    /// Yes or no; `default` when absent.
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> Result<bool, ConfigError> {
+        match self.take(key) {
+            None => Ok(default),
+            Some(Value::Boolean(given)) => Ok(given),
+            Some(other) => Err(self.invalid(key, other.type_str(), "true or false")),
+        }
+    }
+
+    /// A number of bytes with its unit, which may be absent.
+    pub(super) fn size(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        right: &'static str,
+    ) -> Result<Option<u64>, ConfigError> {
+        self.optional(key, right, |text| {
+            bytes(text).filter(|size| range.contains(size))
+        })
     }
 
     /// A small number that may be absent.
@@ -188,4 +231,20 @@ impl<'a> Section<'a> {
         self.known.push(key);
         self.table.remove(key)
     }
+}
+
+/// `128 MiB`, with or without the space.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match text.strip_prefix(digits)?.trim_start() {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(unit)
 }

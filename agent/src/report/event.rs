@@ -1,7 +1,7 @@
 //! Everything that the agent may say while it runs, and the line each event makes.
 
 use dawnkey_attest::collect::Register;
-use dawnkey_dm::Progress;
+use dawnkey_dm::{MappedName, Progress, Wanted};
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,8 +15,8 @@ pub type Sink<'a> = &'a mut dyn FnMut(&Event);
 pub enum Event {
     /// It runs.
     Started {
-        /// The volume.
-        volume: Uuid,
+        /// How many volumes are to be unlocked.
+        volumes: usize,
         /// The node's name.
         node: String,
     },
@@ -28,6 +28,13 @@ pub enum Event {
         kind: &'static str,
         /// Sign it was found by.
         sign: &'static str,
+    },
+    /// The next volume's turn: what follows is about it, up to `mapped`.
+    Opening {
+        /// Which.
+        volume: Uuid,
+        /// As what it will be mapped.
+        name: MappedName,
     },
     /// The disk holds the volume.
     DiskFound {
@@ -95,11 +102,28 @@ pub enum Event {
         why: &'static str,
     },
     /// The service knows.
-    Confirmed,
+    Confirmed {
+        /// Of which mapping.
+        device: PathBuf,
+    },
+    /// A volume that is not required cannot be used; the node goes on without it.
+    DoingWithout {
+        /// Which.
+        volume: Uuid,
+        /// The step that failed.
+        step: &'static str,
+        /// What was attempted, what was found, what would be right.
+        problem: String,
+    },
     /// A mapping that must not be used is closed again.
-    MappingClosed,
+    MappingClosed {
+        /// Which.
+        device: PathBuf,
+    },
     /// A mapping that must not be used could not be closed.
     MappingLeft {
+        /// Which.
+        device: PathBuf,
         /// Why.
         problem: String,
     },
@@ -115,6 +139,15 @@ pub enum Event {
 }
 
 impl Event {
+    /// A volume's turn.
+    #[must_use]
+    pub fn opening(wanted: &Wanted) -> Self {
+        Self::Opening {
+            volume: wanted.volume,
+            name: wanted.name.clone(),
+        }
+    }
+
     /// A step of making a volume.
     #[must_use]
     pub fn formatting(progress: Progress) -> Self {
@@ -137,6 +170,7 @@ impl Event {
             Self::Started { .. } => "started",
             Self::TssMayLog => "tss-may-log",
             Self::PlatformFound { .. } => "platform-found",
+            Self::Opening { .. } => "opening",
             Self::DiskFound { .. } => "disk-found",
             Self::DiskBlank => "disk-blank",
             Self::Connected { .. } => "connected",
@@ -148,8 +182,9 @@ impl Event {
             Self::Mapped { .. } => "mapped",
             Self::BootClosed { .. } => "boot-closed",
             Self::BootNotClosed { .. } => "boot-not-closed",
-            Self::Confirmed => "confirmed",
-            Self::MappingClosed => "mapping-closed",
+            Self::Confirmed { .. } => "confirmed",
+            Self::DoingWithout { .. } => "doing-without",
+            Self::MappingClosed { .. } => "mapping-closed",
             Self::MappingLeft { .. } => "mapping-left",
             Self::Failed { .. } => "failed",
         }
@@ -161,9 +196,12 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {
-            Self::Started { volume, node } => write!(f, " volume={volume} node={}", Quoted(node)),
+            Self::Started { volumes, node } => {
+                write!(f, " volumes={volumes} node={}", Quoted(node))
+            }
             Self::TssMayLog => f.write_str(" remedy=\"set TSS2_LOG=all+none\""),
             Self::PlatformFound { kind, sign } => write!(f, " kind={kind} sign={}", Quoted(sign)),
+            Self::Opening { volume, name } => write!(f, " volume={volume} name={name}"),
             Self::DiskFound { generation, epoch } => {
                 write!(f, " generation={generation} epoch={epoch}")
             }
@@ -194,8 +232,26 @@ impl fmt::Display for Event {
                 device.display(),
                 elapsed.as_millis()
             ),
-            Self::EvidenceIncomplete { problem } | Self::MappingLeft { problem } => {
-                write!(f, " problem={}", Quoted(problem))
+            Self::EvidenceIncomplete { problem } => write!(f, " problem={}", Quoted(problem)),
+            Self::MappingLeft { device, problem } => {
+                write!(
+                    f,
+                    " device={} problem={}",
+                    device.display(),
+                    Quoted(problem)
+                )
+            }
+            Self::DoingWithout {
+                volume,
+                step,
+                problem,
+            } => write!(
+                f,
+                " volume={volume} step={step} problem={}",
+                Quoted(problem)
+            ),
+            Self::Confirmed { device } | Self::MappingClosed { device } => {
+                write!(f, " device={}", device.display())
             }
             Self::BootClosed { register } => write!(f, " register={}", register.name()),
             Self::BootNotClosed { why } => write!(f, " why={}", Quoted(why)),
@@ -208,7 +264,7 @@ impl fmt::Display for Event {
                 " step={step} exit={exit_code} problem={}",
                 Quoted(problem)
             ),
-            Self::DiskBlank | Self::Challenged | Self::Confirmed | Self::MappingClosed => Ok(()),
+            Self::DiskBlank | Self::Challenged => Ok(()),
         }
     }
 }

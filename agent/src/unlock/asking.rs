@@ -7,7 +7,7 @@ use crate::retry::Budget;
 use crate::service::Session;
 use dawnkey_attest::collect::{Attester, CollectError};
 use dawnkey_attest::evidence::{Evidence, Exchange};
-use dawnkey_dm::{Found, Grant};
+use dawnkey_dm::{Found, Grant, Rotation};
 use dawnkey_proto::message::{Answer, Ask, Challenge, EvidenceItem, Release, SeenHeader};
 use dawnkey_secret::{ConfirmToken, Dek};
 use tokio::time::Instant;
@@ -38,7 +38,12 @@ impl<S: Session> Unlock<Attested<S>> {
         let answer = dialogue.verdict(&measured.body, evidence, budget).await;
         let opened = answer.and_then(|answer| open(&measured, answer));
         trace.stages.add(Stage::Ask, began.elapsed());
-        let (release, dek, token) = match opened {
+        let Opened {
+            release,
+            dek,
+            token,
+            rotation,
+        } = match opened {
             Ok(opened) => opened,
             Err(error) => return Err(Unlock::<Measured>::next(trace, measured).failed(error)),
         };
@@ -46,6 +51,7 @@ impl<S: Session> Unlock<Attested<S>> {
             volume: measured.volume,
             disk: measured.disk,
             dek,
+            rotation,
             token,
             grant: Grant {
                 epoch: release.epoch,
@@ -125,26 +131,45 @@ pub(super) fn ask(disk: &Found) -> Ask {
     }
 }
 
-/// Holds the verdict against what was asked, and opens its key.
-fn open(measured: &Measured, answer: Answer) -> Result<(Release, Dek, ConfirmToken), AskError> {
-    let release = match (ask(&measured.disk), answer) {
+/// A verdict that fits the request, with its keys.
+struct Opened {
+    release: Release,
+    dek: Dek,
+    token: ConfirmToken,
+    rotation: Option<Rotation>,
+}
+
+/// Holds the verdict against what was asked, and opens its keys.
+fn open(measured: &Measured, answer: Answer) -> Result<Opened, AskError> {
+    let release = match (measured.ask.seen(), answer) {
         (_, Answer::Refuse(refusal)) => return Err(AskError::Refused(refusal)),
         (_, Answer::Challenge(_)) => return Err(ProtocolError::SecondChallenge.into()),
-        (Ask::Unlock(seen), Answer::Release(release)) => newer(&seen, release)?,
-        (Ask::Provision, Answer::Provision(provision)) => provision.release,
-        (_, Answer::Provision(_)) => {
-            return Err(ProtocolError::ProvisionForUnlock.into());
-        }
-        (_, Answer::Release(_)) => {
-            return Err(ProtocolError::ReleaseForProvision.into());
-        }
+        (Some(seen), Answer::Release(release)) => newer(seen, release)?,
+        (None, Answer::Provision(provision)) => provision.release,
+        (Some(_), Answer::Provision(_)) => return Err(ProtocolError::ProvisionForUnlock.into()),
+        (None, Answer::Release(_)) => return Err(ProtocolError::ReleaseForProvision.into()),
     };
     let purpose = release.purpose(measured.volume);
     let (dek, token) = measured
         .recipient
         .open_release(&release.dek, &purpose)
         .map_err(ProtocolError::Seal)?;
-    Ok((release, dek, token))
+    let next = release.rotation_purpose(measured.volume);
+    let rotation = match release.rotation.as_ref().zip(next) {
+        Some((next, purpose)) => {
+            let opened = measured.recipient.open_release(&next.dek, &purpose);
+            let (dek, _) = opened.map_err(ProtocolError::Seal)?;
+            let epoch = next.epoch;
+            Some(Rotation { epoch, dek })
+        }
+        None => None,
+    };
+    Ok(Opened {
+        release,
+        dek,
+        token,
+        rotation,
+    })
 }
 
 /// The header's epoch and a later generation than the header's: nothing else can be meant for this disk.

@@ -1,51 +1,44 @@
-//! From a mapping to a volume that may be used: the boot is closed, the service knows. Or there is no mapping.
+//! From mappings to volumes that may be used: the boot is closed, the service knows.
 
-use super::{Closed, Done, Made, Mapped, Mapping, Unlock, close_event, wire_header};
-use crate::error::{AskError, Undone, UnlockError};
-use crate::report::{Event, Sink, Stage};
+use super::{Closed, Done, Made, Mapped, Unlock, wire_header};
+use crate::error::AskError;
+use crate::report::Stage;
 use crate::retry::Budget;
 use crate::service::{KeyService, Session};
-use dawnkey_attest::collect::{Attester, Closing};
-use dawnkey_dm::Mapper;
-use dawnkey_proto::message::{Confirm, ConfirmAnswer};
+use dawnkey_attest::collect::{Attester, Closing, CollectError};
+use dawnkey_proto::message::{Confirm, ConfirmAnswer, Progress};
 use dawnkey_secret::ConfirmToken;
 use tokio::time::Instant;
 
-impl<S> Unlock<Mapped<S>> {
-    /// Extends and caps the boot's last register, so that nothing that runs later can ask for the key again. On failure
-    /// the mapping is closed. Where the hardware has no such register, that is said.
-    pub fn close_boot(
-        self,
-        attester: &mut impl Attester,
-        mapper: &mut impl Mapper,
-        report: Sink<'_>,
-    ) -> Result<Unlock<Closed<S>>, UnlockError> {
-        let Mapped { made, session } = self.state;
-        let mut trace = self.trace;
-        let generation = made.mapping.seen.generation;
-        let event = close_event(made.service_id, made.volume, generation);
-        let closed = trace
-            .stages
-            .time(Stage::CloseBoot, || attester.close_boot(&event));
-        let closing = match closed {
-            Ok(closing) => closing,
-            Err(source) => {
-                let mapping = undo(mapper, &made.mapping, report);
-                return Err(UnlockError::CloseBoot { source, mapping });
-            }
-        };
-        report(&match closing {
-            Closing::Register(register) => Event::BootClosed { register },
-            Closing::Absent { why } => Event::BootNotClosed { why },
-        });
-        let closed = Closed {
-            made,
-            evidence: attester.kind(),
-            closing,
-            session: Some(session),
-        };
-        Ok(Self::next(trace, closed))
-    }
+/// A boot that can ask for nothing more.
+pub struct ClosedBoot<S> {
+    /// Its volumes, of which the service does not know yet.
+    pub volumes: Vec<Unlock<Closed<S>>>,
+    /// How it was closed.
+    pub closing: Closing,
+}
+
+/// Extends the boot's last register once for each volume, in order, and caps it, so that nothing that runs later can
+/// ask for a key again. No volume is closed off without that; where the hardware has no such register, the answer says
+/// so.
+pub fn close_boot<S>(
+    mapped: &mut Vec<Unlock<Mapped<S>>>,
+    attester: &mut impl Attester,
+) -> Result<ClosedBoot<S>, CollectError> {
+    let began = Instant::now();
+    let events: Vec<_> = mapped.iter().map(Unlock::event).collect();
+    let closing = attester.close_boot(&events)?;
+    let volumes = mapped.drain(..).map(|unlock| {
+        let Mapped { made, session } = unlock.state;
+        let mut trace = unlock.trace;
+        trace.stages.add(Stage::CloseBoot, began.elapsed());
+        let session = Some(session);
+        Unlock::<Closed<S>>::next(trace, Closed { made, session })
+    });
+    Ok(ClosedBoot {
+        volumes: volumes.collect(),
+        closing,
+    })
 }
 
 /// A confirmation that failed, and the state from which the next can begin.
@@ -68,11 +61,10 @@ impl<S: Session> Unlock<Closed<S>> {
         self.trace.stages.add(Stage::Confirm, began.elapsed());
         match confirmed {
             Ok(()) => Ok(Done {
+                volume: self.state.made.volume,
                 outcome: self.state.made.outcome,
                 mapping: self.state.made.mapping,
                 service_id: self.state.made.service_id,
-                evidence: self.state.evidence,
-                closing: self.state.closing,
                 trace: self.trace,
             }),
             Err(error) => Err(Box::new(Unconfirmed { back: self, error })),
@@ -100,11 +92,6 @@ impl<S: Session> Unlock<Closed<S>> {
             ConfirmAnswer::Refuse(refusal) => Err(AskError::Refused(refusal)),
         }
     }
-
-    /// Closes the mapping: it must not be used without a confirmation.
-    pub fn give_up(self, mapper: &mut impl Mapper, report: Sink<'_>) -> Undone {
-        undo(mapper, &self.state.made.mapping, report)
-    }
 }
 
 impl Made {
@@ -118,22 +105,11 @@ impl Made {
             volume: self.volume,
             header: wire_header(&self.mapping.seen),
             token,
+            progress: Some(Progress {
+                ready_bytes: self.mapping.ready.ready_bytes,
+                total_bytes: self.mapping.ready.total_bytes,
+            }),
+            hold: false,
         })
-    }
-}
-
-/// Closes a mapping that must not be used.
-fn undo(mapper: &mut impl Mapper, mapping: &Mapping, report: Sink<'_>) -> Undone {
-    match mapper.close(mapping) {
-        Ok(()) => {
-            report(&Event::MappingClosed);
-            Undone::Closed
-        }
-        Err(error) => {
-            report(&Event::MappingLeft {
-                problem: error.to_string(),
-            });
-            Undone::Left(Box::new(error))
-        }
     }
 }

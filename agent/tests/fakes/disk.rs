@@ -1,10 +1,11 @@
 //! A disk file with real headers, mapped by nobody, that fails on demand.
 
-use super::{DEK, VOLUME};
+use super::{DEK, OTHER, VOLUME};
+use dawnkey_agent::config::VolumeConfig;
 use dawnkey_dm::fake::FakeMapper as Files;
 use dawnkey_dm::{
     BlankDisk, Found, Grant, HeaderSeen, Integrity, MapError, Mapped, MappedName, Mapper, Progress,
-    SealedVolume, Wanted,
+    Rotation, SealedVolume, Wanted, Wipe,
 };
 use dawnkey_secret::Dek;
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ pub enum Fails {
     Nothing,
     Find,
     Map,
+    /// Mapping the second of two.
+    MapOther,
     Close,
 }
 
@@ -28,7 +31,7 @@ pub enum Holds {
 pub struct FakeMapper {
     pub fails: Fails,
     files: Files,
-    disk: PathBuf,
+    disks: Vec<PathBuf>,
     _dir: tempfile::TempDir,
 }
 
@@ -37,19 +40,27 @@ fn failure() -> MapError {
 }
 
 impl FakeMapper {
-    pub fn holding(holds: Holds) -> Self {
+    /// One disk file for each of `holds`.
+    pub fn holding(holds: &[Holds]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let disk = dir.path().join("disk");
-        let file = std::fs::File::create(&disk).unwrap();
-        file.set_len(64 << 20).unwrap();
+        let disks: Vec<_> = (0..holds.len())
+            .map(|number| dir.path().join(format!("disk-{number}")))
+            .collect();
+        for disk in &disks {
+            let file = std::fs::File::create(disk).unwrap();
+            file.set_len(64 << 20).unwrap();
+        }
         let mut mapper = Self {
             fails: Fails::Nothing,
-            files: Files::new(vec![disk.clone()]),
-            disk,
+            files: Files::new(disks.clone()),
+            disks,
             _dir: dir,
         };
-        if let Holds::Header { epoch, generation } = holds {
-            let Ok(Found::Blank(blank)) = mapper.find(&wanted_on(&mapper.disk)) else {
+        for (number, holds) in holds.iter().enumerate() {
+            let Holds::Header { epoch, generation } = *holds else {
+                continue;
+            };
+            let Ok(Found::Blank(blank)) = mapper.find(&mapper.wanted(number)) else {
                 panic!("a new disk is blank")
             };
             let dek = Dek::take(&mut DEK.clone()).unwrap();
@@ -60,27 +71,47 @@ impl FakeMapper {
         mapper
     }
 
-    /// What is asked for.
-    pub fn wanted(&self) -> Wanted {
-        wanted_on(&self.disk)
+    /// The volumes, each required.
+    pub fn volumes(&self) -> Vec<VolumeConfig> {
+        let wanted = (0..self.disks.len()).map(|number| self.wanted(number));
+        wanted
+            .map(|wanted| VolumeConfig {
+                wanted,
+                required: true,
+                adopted: false,
+            })
+            .collect()
     }
 
-    /// Whether the mapping exists.
-    pub fn is_mapped(&self) -> bool {
-        self.files.mapped().next().is_some()
+    fn wanted(&self, number: usize) -> Wanted {
+        Wanted {
+            volume: [VOLUME, OTHER][number],
+            name: MappedName::new(["state", "other"][number]).unwrap(),
+            device: Some(self.disks[number].clone()),
+            integrity: Integrity::HmacSha256,
+            journal_mac: false,
+            filesystem: None,
+            wipe: Wipe::UpFront,
+            grow: false,
+        }
     }
 
-    /// What the header says now.
+    /// How many mappings there are.
+    pub fn mapped(&self) -> usize {
+        self.files.mapped().count()
+    }
+
+    /// What the first header says now.
     pub fn seen(&self) -> HeaderSeen {
-        match Files::new(vec![self.disk.clone()]).find(&self.wanted()) {
+        match Files::new(self.disks.clone()).find(&self.wanted(0)) {
             Ok(Found::Volume(volume)) => volume.seen(),
             other => panic!("no header: {other:?}"),
         }
     }
 
-    /// The disk's first 16 MiB.
+    /// The first disk's first 16 MiB.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = std::fs::read(&self.disk).unwrap();
+        let mut bytes = std::fs::read(&self.disks[0]).unwrap();
         bytes.truncate(16 << 20);
         bytes
     }
@@ -93,25 +124,24 @@ impl FakeMapper {
     }
 }
 
-fn wanted_on(disk: &std::path::Path) -> Wanted {
-    Wanted {
-        volume: VOLUME,
-        name: MappedName::new("state").unwrap(),
-        device: Some(disk.to_owned()),
-        integrity: Integrity::HmacSha256,
-        filesystem: None,
-    }
-}
-
 impl Mapper for FakeMapper {
     fn find(&mut self, wanted: &Wanted) -> Result<Found, MapError> {
         self.unless(Fails::Find)?;
         self.files.find(wanted)
     }
 
-    fn open(&mut self, volume: SealedVolume, dek: &Dek, grant: Grant) -> Result<Mapped, MapError> {
+    fn open(
+        &mut self,
+        volume: SealedVolume,
+        dek: &Dek,
+        grant: Grant,
+        rotation: Option<&Rotation>,
+    ) -> Result<Mapped, MapError> {
         self.unless(Fails::Map)?;
-        self.files.open(volume, dek, grant)
+        if volume.device().ends_with("disk-1") {
+            self.unless(Fails::MapOther)?;
+        }
+        self.files.open(volume, dek, grant, rotation)
     }
 
     fn format(

@@ -15,9 +15,10 @@ use dawnkey_agent::config::Endpoint;
 use dawnkey_agent::connect::ConnectError;
 use dawnkey_agent::service::{CallError, KeyService, Session};
 use dawnkey_proto::binding::{Exporter, SpkiDigest};
+use dawnkey_proto::closing::{self, Opened};
 use dawnkey_proto::message::{
-    Answer, Challenge, Confirm, ConfirmAnswer, EvidenceItem, Lease, MessageError, Provision,
-    Reason, Refusal, Release, Request, Retry,
+    Answer, Challenge, Confirm, ConfirmAnswer, EvidenceItem, Lease, MessageError, OnLoss,
+    Provision, Reason, Refusal, Release, Renew, RenewAnswer, Request, Retry,
 };
 use dawnkey_proto::seal::{self, Purpose};
 use dawnkey_secret::{ConfirmToken, Dek};
@@ -30,12 +31,19 @@ use uuid::Uuid;
 
 /// The volume of all tests.
 pub const VOLUME: Uuid = Uuid::from_u128(0x5b1d_1f0e);
+/// The second volume of those with two.
+pub const OTHER: Uuid = Uuid::from_u128(0x5b1d_1f0f);
 /// The service of all tests.
 pub const SERVICE: Uuid = Uuid::from_u128(0x5e1f);
 /// The DEK that the fake service releases.
 pub const DEK: [u8; 32] = [0xd3; 32];
 /// The token that it confirms.
 pub const TOKEN: [u8; 32] = [0x70; 32];
+
+/// The event that a boot with this volume is closed with.
+pub fn close_event(volume: Uuid, generation: u64) -> Vec<u8> {
+    closing::event(SERVICE, &Opened { volume, generation })
+}
 
 /// What the fake service does next.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +72,8 @@ pub enum Act {
     Garbage,
     /// Confirm: recorded.
     Confirmed,
+    /// Renew: for so many seconds.
+    Renewed(u32),
 }
 
 /// What the service was asked.
@@ -76,10 +86,18 @@ pub enum Seen {
     },
     Activate([u8; 32]),
     Confirm {
+        volume: Uuid,
         generation: u64,
         epoch: u32,
         digest: [u8; 32],
         token: [u8; 32],
+        hold: bool,
+    },
+    Renew {
+        volume: Uuid,
+        fencing_token: u64,
+        token: [u8; 32],
+        end: bool,
     },
 }
 
@@ -89,6 +107,7 @@ pub struct Book {
     pub seen: Vec<Seen>,
     connections: u8,
     hpke_public_key: Vec<u8>,
+    volume: Uuid,
 }
 
 /// A key service that plays a list of acts.
@@ -164,7 +183,7 @@ impl FakeSession {
     async fn answer(&self, call: &'static str, deadline: Instant) -> Result<Answer, CallError> {
         let release = |epoch, generation, sealed_for| {
             let purpose = Purpose {
-                volume: VOLUME,
+                volume: self.service.0.borrow().volume,
                 epoch,
                 generation: sealed_for,
             };
@@ -178,8 +197,11 @@ impl FakeSession {
                 lease: Lease {
                     fencing_token: 1,
                     seconds: 60,
+                    hold: false,
+                    on_loss: OnLoss::Warn,
                 },
                 service_id: SERVICE,
+                rotation: None,
             }
         };
         match self.service.next() {
@@ -251,6 +273,7 @@ impl Session for FakeSession {
     ) -> Result<Answer, CallError> {
         let request = Request::decode(body).unwrap();
         self.service.0.borrow_mut().hpke_public_key = request.hpke_public_key.to_vec();
+        self.service.0.borrow_mut().volume = request.volume;
         assert_eq!(evidence.len(), 1);
         assert_eq!(evidence[0].kind, "vtpm");
         let evidence = evidence[0].payload.clone();
@@ -274,17 +297,32 @@ impl Session for FakeSession {
         confirm: Confirm,
         deadline: Instant,
     ) -> Result<ConfirmAnswer, CallError> {
-        assert_eq!(confirm.volume, VOLUME);
         self.service.note(Seen::Confirm {
+            volume: confirm.volume,
             generation: confirm.header.generation,
             epoch: confirm.header.epoch,
             digest: confirm.header.digest,
             token: *confirm.token.expose(),
+            hold: confirm.hold,
         });
         match self.service.next() {
             Act::Confirmed => Ok(ConfirmAnswer::Confirmed),
             Act::Refuse(reason, retry) => Ok(ConfirmAnswer::Refuse(refusal(reason, retry))),
             act => Err(failure(act, "Confirm", deadline).await),
+        }
+    }
+
+    async fn renew(&mut self, renew: Renew, deadline: Instant) -> Result<RenewAnswer, CallError> {
+        self.service.note(Seen::Renew {
+            volume: renew.volume,
+            fencing_token: renew.fencing_token,
+            token: *renew.token.expose(),
+            end: renew.end,
+        });
+        match self.service.next() {
+            Act::Renewed(seconds) => Ok(RenewAnswer::Renewed { seconds }),
+            Act::Refuse(reason, retry) => Ok(RenewAnswer::Refuse(refusal(reason, retry))),
+            act => Err(failure(act, "Renew", deadline).await),
         }
     }
 }

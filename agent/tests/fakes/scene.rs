@@ -5,9 +5,10 @@ use super::FakeService;
 use super::disk::{Fails as DiskFails, FakeMapper, Holds};
 use super::tpm::{Fails as TpmFails, FakeTpm};
 use dawnkey_agent::config::Pace;
-use dawnkey_agent::error::UnlockError;
+use dawnkey_agent::config::VolumeConfig;
+use dawnkey_agent::error::{Stopped, UnlockError};
 use dawnkey_agent::report::Event;
-use dawnkey_agent::run::{Job, Ports, run};
+use dawnkey_agent::run::{Finished, Job, Ports, run};
 use dawnkey_agent::unlock::Done;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -28,25 +29,41 @@ pub struct Scene {
     pub service: FakeService,
     pub tpm: FakeTpm,
     pub disk: FakeMapper,
+    pub volumes: Vec<VolumeConfig>,
     pub events: Vec<Event>,
     pub spent: Duration,
 }
 
 impl Scene {
     pub fn new(holds: Holds, acts: &[Act]) -> Self {
+        Self::with(&[holds], acts)
+    }
+
+    /// A node with one volume for each of `holds`.
+    pub fn with(holds: &[Holds], acts: &[Act]) -> Self {
+        let disk = FakeMapper::holding(holds);
         Self {
             service: FakeService::playing(acts),
             tpm: FakeTpm::that_fails_at(TpmFails::Nothing),
-            disk: FakeMapper::holding(holds),
+            volumes: disk.volumes(),
+            disk,
             events: Vec::new(),
             spent: Duration::ZERO,
         }
     }
 
+    /// Runs the flow for the only volume.
     pub async fn run(&mut self) -> Result<Done, UnlockError> {
+        let ended = self.run_all().await;
+        ended
+            .map(|mut finished| finished.done.remove(0))
+            .map_err(|stopped| stopped.error)
+    }
+
+    /// Runs the flow.
+    pub async fn run_all(&mut self) -> Result<Finished, Box<Stopped>> {
         let began = Instant::now();
         let events = &mut self.events;
-        let wanted = self.disk.wanted();
         let mut ports = Ports {
             service: &mut self.service,
             attester: &mut self.tpm,
@@ -55,14 +72,16 @@ impl Scene {
             report: &mut |event: &Event| events.push(event.clone()),
         };
         let job = Job {
-            wanted: &wanted,
+            volumes: &self.volumes,
             node_name: "node-1",
             pace: PACE,
         };
         let ended = run(&job, &mut ports).await;
         self.spent = began.elapsed();
-        let left = self.disk.fails == DiskFails::Close;
-        assert_eq!(self.disk.is_mapped(), ended.is_ok() || left);
+        let open = ended.as_ref().map_or(0, |finished| finished.done.len());
+        if self.disk.fails != DiskFails::Close {
+            assert_eq!(self.disk.mapped(), open);
+        }
         ended
     }
 

@@ -22,6 +22,8 @@ pub struct FakeTpm {
     pub collected: Vec<[u8; 64]>,
     /// Events that the boot was closed with.
     pub closed: Vec<Vec<u8>>,
+    /// Whether the boot was closed.
+    pub capped: bool,
 }
 
 /// What the fake proves an activation with.
@@ -33,6 +35,7 @@ impl FakeTpm {
             fails,
             collected: Vec::new(),
             closed: Vec::new(),
+            capped: false,
         }
     }
 
@@ -75,9 +78,10 @@ impl Attester for FakeTpm {
         Ok(PROOF)
     }
 
-    fn close_boot(&mut self, event: &[u8]) -> Result<Closing, CollectError> {
+    fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError> {
         self.unless(Fails::CloseBoot)?;
-        self.closed.push(event.to_vec());
+        assert!(!std::mem::replace(&mut self.capped, true), "closed twice");
+        self.closed.extend_from_slice(events);
         if self.fails == Fails::NoRegister {
             return Ok(Closing::Absent { why: "told so" });
         }

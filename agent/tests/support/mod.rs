@@ -123,6 +123,13 @@ pub trait Script: Send + Sync + 'static {
     ) -> impl Future<Output = Result<wire::ConfirmAnswer, Status>> + Send {
         async { Err(Status::unimplemented("not in this script")) }
     }
+
+    fn renew(
+        &self,
+        _: wire::RenewRequest,
+    ) -> impl Future<Output = Result<wire::RenewAnswer, Status>> + Send {
+        async { Err(Status::unimplemented("not in this script")) }
+    }
 }
 
 struct Scripted<S>(S);
@@ -164,6 +171,13 @@ impl<S: Script> KeyService for Scripted<S> {
             .confirm(request.into_inner(), &keys)
             .await
             .map(Response::new)
+    }
+
+    async fn renew(
+        &self,
+        request: Request<wire::RenewRequest>,
+    ) -> Result<Response<wire::RenewAnswer>, Status> {
+        self.0.renew(request.into_inner()).await.map(Response::new)
     }
 }
 

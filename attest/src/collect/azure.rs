@@ -133,7 +133,7 @@ impl Attester for Azure {
         self.shortfall.as_deref()
     }
 
-    fn close_boot(&mut self, event: &[u8]) -> Result<Closing, CollectError> {
-        register::close(&mut self.quoter, event)
+    fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError> {
+        register::close(&mut self.quoter, events)
     }
 }

@@ -65,9 +65,9 @@ pub trait Attester {
         Err(CollectError::NoEnrolment { kind: self.kind() })
     }
 
-    /// Records `event` in the boot's last register and caps it, so that evidence of the running system differs
-    /// from evidence of the boot. Refused if the register is not in its boot state.
-    fn close_boot(&mut self, event: &[u8]) -> Result<Closing, CollectError>;
+    /// Records `events`, one for each open volume, in the boot's last register and caps it, so that evidence of the
+    /// running system differs from evidence of the boot. Refused if the register is not in its boot state.
+    fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError>;
 }
 
 impl<A: Attester + ?Sized> Attester for Box<A> {
@@ -92,7 +92,7 @@ impl<A: Attester + ?Sized> Attester for Box<A> {
         (**self).activate(id_object, encrypted_secret, exchange)
     }
 
-    fn close_boot(&mut self, event: &[u8]) -> Result<Closing, CollectError> {
-        (**self).close_boot(event)
+    fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError> {
+        (**self).close_boot(events)
     }
 }

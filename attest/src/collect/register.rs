@@ -1,5 +1,5 @@
-//! The boot's last register: extended once when the volume is open, and capped, so that evidence of the running system
-//! differs from evidence of the boot.
+//! The boot's last register: extended once for each volume when they are open, and capped, so that evidence of the
+//! running system differs from evidence of the boot.
 
 use std::fmt;
 
@@ -65,10 +65,10 @@ pub(super) trait RuntimeRegister {
     fn extend(&mut self, digest: &[u8]) -> Result<(), CollectError>;
 }
 
-/// Extends a register that is in its boot state with `event`, caps it, and sees that nothing else happened to it.
+/// Extends a register that is in its boot state with each of `events` in turn, caps it, and sees that nothing else happened to it.
 pub(super) fn close(
     register: &mut impl RuntimeRegister,
-    event: &[u8],
+    events: &[Vec<u8>],
 ) -> Result<Closing, CollectError> {
     let (which, hash) = (register.which(), register.hash());
     let before = register.read()?;
@@ -79,7 +79,9 @@ pub(super) fn close(
         });
     }
     let mut wanted = before;
-    for digest in [hash.digest(&[event]), hash.digest(&[&CAP])] {
+    let events = events.iter().map(Vec::as_slice);
+    for recorded in events.chain([CAP.as_slice()]) {
+        let digest = hash.digest(&[recorded]);
         register.extend(&digest)?;
         wanted = hash.digest(&[&wanted, &digest]);
     }
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     fn extends_with_the_event_and_caps() {
         let mut fake = register(false);
-        let closed = close(&mut fake, b"event").unwrap();
+        let closed = close(&mut fake, &[b"event".to_vec()]).unwrap();
         assert_eq!(closed, Closing::Register(Register::Rtmr3));
         let event = Hash::Sha384.digest(&[&[0; 48], &Hash::Sha384.digest(&[b"event"])]);
         let capped = Hash::Sha384.digest(&[&event, &Hash::Sha384.digest(&[&[0; 4]])]);
@@ -145,10 +147,21 @@ mod tests {
     }
 
     #[test]
+    fn extends_with_one_event_for_each_volume_in_order() {
+        let mut fake = register(false);
+        close(&mut fake, &[b"first".to_vec(), b"second".to_vec()]).unwrap();
+        let recorded = [b"first".as_slice(), b"second", &[0; 4]];
+        let wanted = recorded.iter().fold(vec![0; 48], |value, event| {
+            Hash::Sha384.digest(&[&value, &Hash::Sha384.digest(&[event])])
+        });
+        assert_eq!(fake.value, wanted);
+    }
+
+    #[test]
     fn closes_no_boot_twice() {
         let mut fake = register(false);
-        close(&mut fake, b"event").unwrap();
-        let again = close(&mut fake, b"event");
+        close(&mut fake, &[b"event".to_vec()]).unwrap();
+        let again = close(&mut fake, &[b"event".to_vec()]);
         assert!(matches!(
             again,
             Err(CollectError::BootAlreadyClosed {
@@ -160,7 +173,7 @@ mod tests {
 
     #[test]
     fn sees_that_something_else_extended_it() {
-        let error = close(&mut register(true), b"event");
+        let error = close(&mut register(true), &[b"event".to_vec()]);
         assert!(matches!(
             error,
             Err(CollectError::CloseNotSeen {

@@ -99,7 +99,7 @@ impl Attester for Snp {
         Ok(Evidence::Snp(Box::new(evidence)))
     }
 
-    fn close_boot(&mut self, _: &[u8]) -> Result<Closing, CollectError> {
+    fn close_boot(&mut self, _: &[Vec<u8>]) -> Result<Closing, CollectError> {
         Ok(Closing::Absent {
             why: "an SNP guest has no register to extend",
         })
@@ -163,7 +163,7 @@ mod tests {
             config: SnpConfig::default(),
         };
         assert!(matches!(
-            snp.close_boot(b"event").unwrap(),
+            snp.close_boot(&[b"event".to_vec()]).unwrap(),
             Closing::Absent { .. }
         ));
     }

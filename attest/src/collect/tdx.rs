@@ -138,9 +138,9 @@ impl Attester for Tdx {
         })))
     }
 
-    fn close_boot(&mut self, event: &[u8]) -> Result<Closing, CollectError> {
+    fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError> {
         match &mut self.register {
-            Some(register) => register::close(register, event),
+            Some(register) => register::close(register, events),
             None => Ok(Closing::Absent {
                 why: "this kernel lets user space extend no RTMR",
             }),
@@ -172,7 +172,7 @@ mod tests {
     fn reports_a_boot_that_stays_open_where_that_is_accepted() {
         let mut tdx = Tdx::with_register(config(WithoutRegister::Report)).unwrap();
         assert!(matches!(
-            tdx.close_boot(b"event").unwrap(),
+            tdx.close_boot(&[b"event".to_vec()]).unwrap(),
             Closing::Absent { .. }
         ));
     }

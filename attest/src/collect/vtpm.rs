@@ -142,7 +142,7 @@ impl Attester for Vtpm {
         Ok(enrolment::proof(&released, exchange))
     }
 
-    fn close_boot(&mut self, event: &[u8]) -> Result<Closing, CollectError> {
-        register::close(&mut self.quoter, event)
+    fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError> {
+        register::close(&mut self.quoter, events)
     }
 }

@@ -135,7 +135,7 @@ attempt_seconds = 10
 tcti = "device:/dev/tpmrm0"
 event_log = "/sys/kernel/security/tpm0/binary_bios_measurements"
 
-[volume]
+[[volume]]
 id = "00000000-0000-0000-0000-000000000000"   # as `dawnkey volume create` printed it
 name = "state"                    # opens as /dev/mapper/state
 device = "/dev/vdb"               # may be formatted when the service grants it; leave out to forbid

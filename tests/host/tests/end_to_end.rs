@@ -146,7 +146,7 @@ async fn refuses_a_header_of_a_volume_that_was_never_provisioned() {
     let world = world().await;
     let mut node = Node::new(&world.tpm_ca);
     let mut mapper = node.mapper();
-    let Ok(Found::Blank(blank)) = mapper.find(&node.wanted(VOLUME)) else {
+    let Ok(Found::Blank(blank)) = mapper.find(&node.volume(VOLUME).wanted) else {
         panic!("a new disk is blank")
     };
     let dek = Dek::take(&mut [1; 32]).unwrap();
@@ -217,8 +217,8 @@ async fn dies(world: &World, node: &Node, after_writing: bool) {
     let mut client = Client::new(&service).unwrap();
     let (mut tpm, mut mapper) = (node.attester(), node.mapper());
     let report = &mut |_: &_| {};
-    let wanted = node.wanted(VOLUME);
-    let measured = Unlock::measure(&wanted, "node-1", &mut mapper, report).unwrap();
+    let volume = node.volume(VOLUME);
+    let measured = Unlock::measure(&volume, "node-1", &mut mapper, report).unwrap();
     let budget = Budget::start(service.pace);
     let attested = measured
         .attest(&mut client, &mut tpm, &budget, report)

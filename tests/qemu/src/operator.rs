@@ -308,7 +308,7 @@ impl Operator {
         })
     }
 
-    /// The agent's configuration for [`VOLUME`]; what follows `[volume]` beyond the id is `volume`.
+    /// The agent's configuration for [`VOLUME`]; what follows `[[volume]]` beyond the id is `volume`.
     pub fn agent_config(volume: &str) -> String {
         format!(
             r#"node_name = "node-1"
@@ -324,7 +324,7 @@ attempt_seconds = 20
 tcti = "device:/dev/tpmrm0"
 event_log = "/sys/kernel/security/tpm0/binary_bios_measurements"
 
-[volume]
+[[volume]]
 id = "{VOLUME}"
 {volume}
 "#

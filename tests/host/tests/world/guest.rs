@@ -2,6 +2,7 @@
 
 use super::{VOLUME, World};
 use dawnkey_agent::client::Client;
+use dawnkey_agent::config::VolumeConfig;
 use dawnkey_agent::error::{AskError, UnlockError};
 use dawnkey_agent::report::Event;
 use dawnkey_agent::run::{Job, Ports, run};
@@ -95,23 +96,30 @@ impl Guest {
     pub async fn unlock(&mut self, world: &World) -> Result<Done, UnlockError> {
         let service = world.service_at(world.address());
         let mut mapper = FakeMapper::new(vec![self.disk.clone()]);
-        let wanted = Wanted {
-            volume: VOLUME,
-            name: MappedName::new("state").unwrap(),
-            device: Some(self.disk.clone()),
-            integrity: Integrity::HmacSha256,
-            filesystem: None,
-        };
+        let volumes = [VolumeConfig {
+            wanted: Wanted {
+                volume: VOLUME,
+                name: MappedName::new("state").unwrap(),
+                device: Some(self.disk.clone()),
+                integrity: Integrity::HmacSha256,
+                journal_mac: false,
+                filesystem: None,
+                wipe: dawnkey_dm::Wipe::UpFront,
+                grow: false,
+            },
+            required: true,
+            adopted: false,
+        }];
         let mut service_client = Client::new(&service).unwrap();
         let job = Job {
-            wanted: &wanted,
+            volumes: &volumes,
             node_name: "guest-1",
             pace: dawnkey_agent::config::Pace {
                 budget: Duration::from_secs(30),
                 attempt: Duration::from_secs(20),
             },
         };
-        run(
+        let ended = run(
             &job,
             &mut Ports {
                 service: &mut service_client,
@@ -121,7 +129,10 @@ impl Guest {
                 report: &mut |_: &Event| (),
             },
         )
-        .await
+        .await;
+        ended
+            .map(|mut finished| finished.done.remove(0))
+            .map_err(|stopped| stopped.error)
     }
 
     /// Runs the agent, which must be refused; the store must stay as it is.
@@ -158,7 +169,7 @@ impl Attester for Guest {
         })))
     }
 
-    fn close_boot(&mut self, _event: &[u8]) -> Result<Closing, CollectError> {
+    fn close_boot(&mut self, _events: &[Vec<u8>]) -> Result<Closing, CollectError> {
         Ok(Closing::Absent {
             why: "an SNP guest has no register",
         })

@@ -2,7 +2,7 @@
 
 use super::{VOLUME, World};
 use dawnkey_agent::client::Client;
-use dawnkey_agent::config::ServiceConfig;
+use dawnkey_agent::config::{ServiceConfig, VolumeConfig};
 use dawnkey_agent::error::{AskError, UnlockError};
 use dawnkey_agent::report::Event;
 use dawnkey_agent::run::{Job, Ports, run};
@@ -117,13 +117,20 @@ impl Node {
         FakeMapper::new(vec![self.disk.clone()])
     }
 
-    pub fn wanted(&self, volume: Uuid) -> Wanted {
-        Wanted {
-            volume,
-            name: MappedName::new("state").unwrap(),
-            device: Some(self.disk.clone()),
-            integrity: Integrity::HmacSha256,
-            filesystem: None,
+    pub fn volume(&self, volume: Uuid) -> VolumeConfig {
+        VolumeConfig {
+            wanted: Wanted {
+                volume,
+                name: MappedName::new("state").unwrap(),
+                device: Some(self.disk.clone()),
+                integrity: Integrity::HmacSha256,
+                journal_mac: false,
+                filesystem: None,
+                wipe: dawnkey_dm::Wipe::UpFront,
+                grow: false,
+            },
+            required: true,
+            adopted: false,
         }
     }
 
@@ -141,10 +148,10 @@ impl Node {
     ) -> Result<Done, UnlockError> {
         let mut events = Vec::new();
         let mut mapper = self.mapper();
-        let wanted = self.wanted(volume);
+        let volumes = [self.volume(volume)];
         let ended = run(
             &Job {
-                wanted: &wanted,
+                volumes: &volumes,
                 node_name: "node-1",
                 pace: service.pace,
             },
@@ -160,6 +167,8 @@ impl Node {
         self.events = events;
         assert_eq!(mapper.mapped().count(), usize::from(ended.is_ok()));
         ended
+            .map(|mut finished| finished.done.remove(0))
+            .map_err(|stopped| stopped.error)
     }
 
     /// Runs the agent, which must be refused, and nothing may change on the disk or in the store.

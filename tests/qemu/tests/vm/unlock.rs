@@ -7,11 +7,11 @@ fn first_boot_provisions_and_second_unlocks() {
     let story = story();
     let first = story.first.results.step("unlock").unwrap().json().unwrap();
     assert_eq!(first["outcome"], "provisioned", "{first}");
-    assert_eq!(first["generation"], 1);
+    assert_eq!(first["volumes"][0]["generation"], 1);
     assert_eq!(story.first.results.step("write").unwrap().exit, 0);
     let second = story.second.results.step("unlock").unwrap().json().unwrap();
     assert_eq!(second["outcome"], "unlocked", "{second}");
-    assert_eq!(second["generation"], 2);
+    assert_eq!(second["volumes"][0]["generation"], 2);
     assert_eq!(
         story.second.results.step("found").unwrap().stdout,
         "written by the first boot\n"

@@ -1,0 +1,66 @@
+//! `dawnkey-agent unlock`: every volume of the configuration, then exit.
+
+use super::{Stop, jitter, load_protected, runtime};
+use crate::attester;
+use crate::client::Client;
+use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
+use crate::run::{Job, Ports, run};
+use dawnkey_dm::KernelMapper;
+use std::path::Path;
+use std::time::Instant;
+
+/// Unlocks the volumes. With `json` the report goes to standard output.
+///
+/// # Errors
+/// If a required volume, or the boot, could not be unlocked and closed.
+pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
+    let began = Instant::now();
+    let config = load_protected(file)?;
+    report::console(&Event::Started {
+        volumes: config.volumes.len(),
+        node: config.node_name.clone(),
+    });
+    if std::env::var_os("TSS2_LOG").is_none_or(|level| level != "all+none") {
+        report::console(&Event::TssMayLog);
+    }
+    let mut service = Client::new(&config.service).map_err(|e| Stop::at("config", 2)(&e))?;
+    let mut before = Stages::default();
+    let mut attester = before
+        .time(Stage::Attester, || {
+            attester::open(&config.attestation, &config.tpm, &mut report::console)
+        })
+        .map_err(|e| Stop::at("attester", 10)(&e))?;
+    let mut mapper = KernelMapper::new();
+    let mut ports = Ports {
+        service: &mut service,
+        attester: &mut attester,
+        mapper: &mut mapper,
+        jitter: &mut jitter,
+        report: &mut report::console,
+    };
+    let job = Job {
+        volumes: &config.volumes,
+        node_name: &config.node_name,
+        pace: config.service.pace,
+    };
+    match runtime()?.block_on(run(&job, &mut ports)) {
+        Ok(finished) => {
+            if json {
+                let total = began.elapsed();
+                report::json(&Report::finished(&config.volumes, &finished, before, total));
+            }
+            Ok(if finished.missing.is_empty() {
+                0
+            } else {
+                EXIT_PARTIAL
+            })
+        }
+        Err(stopped) => Err(Stop {
+            failure: Failure {
+                message: stopped.to_string(),
+                ..Failure::of(&stopped.error)
+            },
+            report: Some(Box::new(Report::stopped(&stopped))),
+        }),
+    }
+}
