@@ -7,6 +7,7 @@
 //! - [`geometry`] and [`superblock`]: where data, tags and journal are.
 //! - [`mapper`]: the port [`Mapper`]: find, open, format, close. [`KernelMapper`] is its implementation.
 //! - [`disk`] and [`commit`]: reading, writing, flushing; the order of a header's writes.
+//! - [`adopt`]: headers of volumes that something else formatted.
 //! - [`blank`]: what is on a disk that is not a volume. [`erase`]: making one that is a volume into such.
 //! - [`behind`]: wiping the rest of a volume that is in use already.
 //!
@@ -17,6 +18,7 @@
 //!
 //! Formatting: the header is written last, so an interrupted format leaves a disk that is still blank.
 
+pub mod adopt;
 pub mod behind;
 pub mod blank;
 pub mod commit;

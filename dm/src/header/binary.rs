@@ -123,7 +123,7 @@ fn checksum(copy: &[u8; COPY_BYTES]) -> [u8; 64] {
 }
 
 /// Says whether a copy is whole: magic and checksum.
-pub(super) fn whole(which: CopyName, copy: &[u8; COPY_BYTES]) -> Result<(), Torn> {
+pub(crate) fn whole(which: CopyName, copy: &[u8; COPY_BYTES]) -> Result<(), Torn> {
     if copy.get(at::MAGIC) != Some(which.magic()) {
         return Err(Torn::Magic);
     }

@@ -26,6 +26,7 @@ use binary::{Binary, COPY_BYTES};
 use json::Fields;
 
 pub use binary::COPY_BYTES as HEADER_COPY_BYTES;
+pub(crate) use binary::whole as copy_is_whole;
 pub use copies::{Condition, Parsed, claimed_volumes, has_luks_magic, parse};
 pub use error::{CopyError, CopyName, HeaderError, SealError, Torn};
 
