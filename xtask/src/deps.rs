@@ -63,6 +63,11 @@ const PACKAGES: &[Package] = &[
         "headers of the device-mapper interface",
     ),
     package(
+        "libcryptsetup-dev",
+        Purpose::Build,
+        "the operator's tool, and agents with adopted volumes, open keyslots with libcryptsetup",
+    ),
+    package(
         "libclang-dev",
         Purpose::Build,
         "bindgen reads the device-mapper header",
