@@ -8,4 +8,10 @@ await_host() {
     step "$1" true
     read -r _ <"$control"
 }
+# more_modules: inserts what the second archive of some test images brings.
+more_modules() {
+    while read -r module; do
+        insmod "$module" || return 1
+    done </etc/more-modules
+}
 . /sys/firmware/qemu_fw_cfg/by_name/opt/dawnkey/scenario/raw

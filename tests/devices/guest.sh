@@ -8,6 +8,14 @@ tee_platform() {
         mv "$TEE_PLATFORM.new" "$TEE_PLATFORM"
 }
 
+# tee_launch: the good SNP guest, launched anew: the firmware gives each launch a report id of its own.
+tee_launch() {
+    tee_launch_id=$(head -c 4 /dev/urandom | hexdump -v -e '1/1 "%02x"')
+    sed -E "s/(\"report\":\"([0-9a-f]{160}){4})[0-9a-f]{8}/\1$tee_launch_id/" \
+        /sys/firmware/qemu_fw_cfg/by_name/opt/dawnkey/snp/raw >"$TEE_PLATFORM.new" &&
+        mv "$TEE_PLATFORM.new" "$TEE_PLATFORM"
+}
+
 # tee_configfs_without_provider: the kernel's interface as it is on a machine that has no TEE.
 tee_configfs_without_provider() {
     insmod /lib/modules/configfs.ko && insmod /lib/modules/tsm.ko &&

@@ -72,6 +72,8 @@ fn binaries(path: impl Fn(&str, &str) -> PathBuf) -> Binaries {
 pub struct StandIns {
     /// `dawnkey-test-tee`, for guests.
     pub tee: PathBuf,
+    /// `dawnkey-test-io`, for guests.
+    pub io: PathBuf,
     /// `dawnkey-test-pki`, for the host.
     pub pki: PathBuf,
 }
@@ -83,9 +85,11 @@ pub struct StandIns {
 pub fn stand_ins(workspace: &Workspace) -> Result<StandIns, XtaskError> {
     let mut cargo = workspace.cargo();
     command::run(cargo.args(["build", "--locked", "--quiet", "-p", "dawnkey-test-devices"]))?;
-    let dir = stripped(workspace, &["dawnkey-test-tee", "dawnkey-test-pki"])?;
+    let names = ["dawnkey-test-tee", "dawnkey-test-io", "dawnkey-test-pki"];
+    let dir = stripped(workspace, &names)?;
     Ok(StandIns {
         tee: dir.join("dawnkey-test-tee"),
+        io: dir.join("dawnkey-test-io"),
         pki: dir.join("dawnkey-test-pki"),
     })
 }

@@ -108,6 +108,11 @@ const PACKAGES: &[Package] = &[
         "shows device-mapper tables, in test images",
     ),
     package(
+        "udev",
+        Purpose::Test,
+        "names our mappings as on a running system, in test images",
+    ),
+    package(
         "make",
         Purpose::Test,
         "builds the module behind which test guests have a TEE",

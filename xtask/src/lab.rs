@@ -96,12 +96,20 @@ pub fn prepare(workspace: &Workspace, binaries: &Binaries) -> Result<PathBuf, Xt
         command_line: COMMAND_LINE.to_owned(),
     };
     fs::write(&direct.initrd, &initrd).map_err(io(format!("write {}", direct.initrd.display())))?;
+    let tools = Direct {
+        initrd: dir.join("tools.initrd"),
+        ..direct.clone()
+    };
+    let with_tools = builder.with_tools(&initrd, &stand_ins.io)?;
+    fs::write(&tools.initrd, with_tools)
+        .map_err(io(format!("write {}", tools.initrd.display())))?;
     let lab = Lab {
         binaries: binaries.clone(),
         busybox: packages.busybox,
         image,
         changed,
         direct,
+        tools,
         test_pki: stand_ins.pki,
         platforms,
         operator: dir.join("service"),

@@ -45,6 +45,8 @@ pub struct Lab {
     pub changed: Image,
     /// The initramfs of `image` with its kernel.
     pub direct: Direct,
+    /// The same with the programs of a running system.
+    pub tools: Direct,
     /// `dawnkey-test-pki`
     pub test_pki: PathBuf,
     /// Roots, collateral and platforms of the mock manufacturers.
@@ -214,19 +216,12 @@ impl Scene<'_> {
             .service(self.service.address(), &self.lab.busybox)
     }
 
-    /// The machine of [`Scene::direct`] with one more platform, `launch`: `snp` launched anew for this boot.
-    ///
-    /// # Errors
-    /// [`VmError::Lab`] when the platform is not one of SNP.
-    pub fn launched(&self) -> Result<Machine<'_>, VmError> {
-        let machine = self.direct();
-        let file = self.path(&format!("launch-{}.json", self.boots.get()));
-        crate::launch::anew(
-            &self.lab.platforms.join("snp.json"),
-            self.boots.get(),
-            &file,
-        )?;
-        Ok(machine.file("launch", &file))
+    /// The machine of [`Scene::direct`] with udev and the programs of a running system.
+    pub fn with_tools(&self) -> Machine<'_> {
+        let machine = Machine::direct(&self.next_boot(), &self.lab.tools);
+        self.lab
+            .with_platforms(machine)
+            .service(self.service.address(), &self.lab.busybox)
     }
 
     /// The machine of [`Scene::machine`], with the platforms of the mock manufacturers.

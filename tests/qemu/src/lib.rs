@@ -14,6 +14,7 @@
 //! | [`results`] | what the guest reported over its virtio-serial port |
 //! | [`operator`] | the operator's side: `dawnkey init`, the key service, admin commands |
 //! | [`lab`] | the prepared images and binaries that the VM tests use |
+//! | [`layout`] | where blocks and tags lie on a disk |
 //! | [`disk`] | disk images: sparse, copied, digested |
 //!
 //! The tests in `tests/` are behind the feature `vm`; `cargo xtask test` prepares the lab, names it
@@ -24,7 +25,7 @@ pub mod disk;
 pub mod error;
 pub mod image;
 pub mod lab;
-mod launch;
+pub mod layout;
 pub mod machine;
 pub mod nbd;
 pub mod operator;

@@ -191,7 +191,7 @@ fn base(kernel: &Kernel, parts: &Parts, modules: &[&str]) -> Result<Tree, VmErro
     Ok(tree)
 }
 
-fn installed(program: &str, package: &'static str) -> Result<PathBuf, VmError> {
+pub(super) fn installed(program: &str, package: &'static str) -> Result<PathBuf, VmError> {
     let found = command::find(program).ok_or_else(|| VmError::Missing {
         what: program.to_owned(),
         looked: "PATH".to_owned(),

@@ -10,6 +10,7 @@ pub mod esp;
 pub mod initramfs;
 pub mod kernel;
 pub mod libraries;
+pub mod tools;
 pub mod uki;
 
 use std::fs;
@@ -84,6 +85,20 @@ impl Builder {
     /// [`VmError::Missing`] for each piece that is not installed.
     pub fn initramfs(&self, contents: &Contents) -> Result<Vec<u8>, VmError> {
         initramfs::compress(&initramfs::node(&self.kernel, &self.parts, contents)?.archive())
+    }
+
+    /// An initramfs with a second archive behind it: the kernel unpacks one over the other.
+    ///
+    /// # Errors
+    /// As [`Builder::initramfs`].
+    pub fn with_tools(&self, initrd: &[u8], io: &Path) -> Result<Vec<u8>, VmError> {
+        let mut both = initrd.to_vec();
+        // The kernel looks for the next archive at a multiple of four bytes and passes over zeros.
+        both.resize(both.len().next_multiple_of(4), 0);
+        both.extend(initramfs::compress(
+            &tools::tree(&self.kernel, io)?.archive(),
+        )?);
+        Ok(both)
     }
 
     /// The kernel in its own PE file, for machines that start it without firmware.

@@ -12,7 +12,11 @@
 
 mod azure;
 mod boot_chain;
+mod faults;
+mod guest;
+mod integrity;
 mod kernel_reports;
+mod lies;
 mod measured;
 mod refusals;
 mod story;

@@ -1,0 +1,25 @@
+//! Shell functions for scenarios on machines that start without firmware.
+
+/// A key is given once per launch, so that a volume that was confirmed takes a `tee_launch` before it opens again.
+///
+/// - `tee_begin` makes SNP reports available;
+/// - `configure DEVICE ID NAME` writes `/run/NAME.toml`;
+/// - `unlock STEP NAME` runs the agent with it as a step;
+/// - `put NAME BLOCK WORD` writes a block that begins with the word, `get STEP NAME BLOCK` reads its first bytes;
+/// - `close` takes every mapping away, `mapped STEP` lists what is mapped.
+pub const FUNCTIONS: &str = r##"
+tee_begin() { tee_configfs_without_provider && tee_launch && tee_configfs sev_guest; }
+configure() {
+    {
+        sed -e "s#/dev/vdb#$1#" -e "s#^id = .*#id = \"$2\"#" -e "s#^name = \"state\"#name = \"$3\"#" \
+            /etc/dawnkey/agent.toml
+        printf '[attestation]\nkind = "snp"\nwithout_runtime_register = "report"\n'
+    } >"/run/$3.toml"
+}
+unlock() { step "$1" dawnkey-agent --config "/run/$2.toml" --json unlock; }
+put() { printf '%s\n' "$3" | dd "of=/dev/mapper/$1" bs=4096 "seek=$2" conv=sync,notrunc 2>/dev/null; }
+get() { step "$1" get_block "$2" "$3"; }
+get_block() { dd "if=/dev/mapper/$1" bs=4096 "skip=$2" count=1 2>/dev/null | tr -d '\0'; }
+close() { sync; dmsetup remove_all; }
+mapped() { step "$1" ls /dev/mapper; }
+"##;
