@@ -74,6 +74,19 @@ impl SealedHeader {
         dek: &Dek,
     ) -> Result<(Self, VolumeKey), SealError> {
         let key = VolumeKey::fill(layout.integrity().volume_key_bytes(), seal::random)?;
+        let header = Self::around(volume, epoch, generation, layout, dek, &key)?;
+        Ok((header, key))
+    }
+
+    /// Makes the first header of a volume around the key that its data has been written with.
+    pub fn around(
+        volume: Uuid,
+        epoch: u32,
+        generation: u64,
+        layout: Layout,
+        dek: &Dek,
+        key: &VolumeKey,
+    ) -> Result<Self, SealError> {
         let mut salt = [0; json::DIGEST_BYTES];
         seal::random(&mut salt)?;
         let header = Self {
@@ -86,12 +99,12 @@ impl SealedHeader {
                 generation,
                 layout,
                 salt,
-                digest: seal::key_digest(&key, &salt),
+                digest: seal::key_digest(key, &salt),
                 nonce: [0; json::NONCE_BYTES],
                 sealed: Vec::new(),
             },
         };
-        Ok((header.sealed(dek, &key)?, key))
+        header.sealed(dek, key)
     }
 
     /// What follows this header when nothing but its generation changes.
