@@ -26,7 +26,7 @@ impl Scene {
         let dek = Dek::take(&mut [7; 32]).unwrap();
         let layout = Layout::for_disk(Integrity::HmacSha256, DISK_BYTES as u64).unwrap();
         let (header, key) = SealedHeader::create(VOLUME, 1, 2, layout, &dek).unwrap();
-        let newer = header.advance(3, &dek, &key).unwrap().encode().to_vec();
+        let newer = header.advance(header.next(3), &dek, &key).unwrap().encode().to_vec();
         let scene = Self {
             dir: tempfile::tempdir().unwrap(),
             older: header.encode().to_vec(),

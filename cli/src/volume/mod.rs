@@ -1,16 +1,25 @@
 //! `dawnkey volume`: the volumes that the key service knows.
 
+#[cfg(feature = "adopt")]
+mod adopt;
+#[cfg(feature = "adopt")]
+mod constellation;
 mod disk;
 mod export;
 mod header;
+#[cfg(feature = "adopt")]
+mod migrate;
 mod rescue;
+mod retire;
 mod rotate;
+mod status;
 mod stock;
+#[cfg(feature = "adopt")]
+mod taking;
 mod unseal;
 mod view;
 
 use crate::admin::Admin;
-use crate::confirm;
 use crate::outcome::{Exit, Failure};
 use crate::output::{self, Output};
 use crate::profile::ProfileArgs;
@@ -45,13 +54,8 @@ enum Command {
     #[command(after_help = "Examples:
   dawnkey volume show 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11")]
     Show(IdArgs),
-    /// Retire a volume for good: the service forgets its keys and the data is lost
-    ///
-    /// Asks for the volume's id, typed in full, unless --yes is given.
-    #[command(after_help = "Examples:
-  dawnkey volume retire 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11
-  dawnkey volume retire 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11 --yes")]
-    Retire(RetireArgs),
+    Retire(retire::RetireArgs),
+    Status(status::StatusArgs),
     /// End a lease that its holder will not end, so that another instance may unlock
     ///
     /// Make sure first that the holder is off: two machines writing to one volume destroy it.
@@ -70,6 +74,10 @@ enum Command {
     /// Save a volume's header to a file, and write it back
     Header(header::HeaderArgs),
     Rescue(rescue::RescueArgs),
+    #[cfg(feature = "adopt")]
+    Migrate(migrate::MigrateArgs),
+    #[cfg(feature = "adopt")]
+    Adopt(adopt::AdoptArgs),
 }
 
 #[derive(Debug, Args)]
@@ -91,15 +99,6 @@ struct IdArgs {
     id: Uuid,
 }
 
-#[derive(Debug, Args)]
-struct RetireArgs {
-    /// The volume's id
-    id: Uuid,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
-}
-
 impl VolumeArgs {
     /// Runs the command.
     pub(crate) fn run(&self, output: Output) -> Result<Exit, Failure> {
@@ -107,12 +106,17 @@ impl VolumeArgs {
             Command::Create(args) => self.create(args, output),
             Command::List => self.list(output),
             Command::Show(args) => self.show(args.id, output),
-            Command::Retire(args) => self.retire(args, output),
+            Command::Retire(args) => args.run(&self.profile, output),
+            Command::Status(args) => args.run(&self.profile, output),
             Command::BreakLease(args) => self.break_lease(args.id, output),
             Command::Rotate(args) => self.rotate(args.id, output),
             Command::ExportKey(args) => args.run(&self.profile, output),
             Command::Header(args) => args.run(output),
             Command::Rescue(args) => args.run(&self.profile, output),
+            #[cfg(feature = "adopt")]
+            Command::Migrate(args) => args.run(&self.profile, output),
+            #[cfg(feature = "adopt")]
+            Command::Adopt(args) => args.run(&self.profile, output),
         }
     }
 
@@ -150,20 +154,6 @@ impl VolumeArgs {
             .call("show a volume", &subject(id), async |client| {
                 client.show_volume(reference(id)).await
             })?;
-        VolumeView::from(record).show(output)
-    }
-
-    fn retire(&self, args: &RetireArgs, output: Output) -> Result<Exit, Failure> {
-        confirm::volume(
-            args.id,
-            args.yes,
-            "Retiring makes the service forget the volume's keys. The data on the disk is lost for good.",
-        )?;
-        let record =
-            self.connect()?
-                .call("retire a volume", &subject(args.id), async |client| {
-                    client.retire_volume(reference(args.id)).await
-                })?;
         VolumeView::from(record).show(output)
     }
 

@@ -13,7 +13,7 @@ use crate::profile::ProfileArgs;
 use clap::Args;
 use dawnkey_dm::MappedName;
 use dawnkey_dm::disk::Disk;
-use dawnkey_dm::geometry::{DATA_OFFSET_BYTES, Integrity};
+use dawnkey_dm::geometry::DATA_OFFSET_BYTES;
 use dawnkey_dm::header::SealedHeader;
 use dawnkey_dm::superblock::{self, SUPERBLOCK_BYTES};
 use dawnkey_secret::VolumeKey;
@@ -110,7 +110,7 @@ impl RescueArgs {
         }
         self.show(&header, &key, opened.then_some(&name), command, output)?;
         if opened {
-            self.advise(&header, &name, stock::is_image(&disk));
+            self.advise(&header, &name);
         }
         Ok(Exit::Done)
     }
@@ -157,7 +157,7 @@ impl RescueArgs {
     }
 
     /// What to do with the open volume.
-    fn advise(&self, header: &SealedHeader, name: &MappedName, image: bool) {
+    fn advise(&self, header: &SealedHeader, name: &MappedName) {
         if self.read_write {
             output::note(&format!(
                 "note: cryptsetup close {name} takes it away again"
@@ -167,7 +167,7 @@ impl RescueArgs {
         output::note(&format!(
             "note: mount -o ro,noload /dev/mapper/{name} DIR; cryptsetup close {name} takes it away again"
         ));
-        if header.integrity() != Integrity::None && !image {
+        if header.integrity().has_tags() {
             output::note(
                 "note: a disk that was not closed cleanly may hold its last writes in the integrity journal only, which \
                  is not replayed read-only; --read-write on a copy of the disk replays it",
@@ -187,7 +187,7 @@ fn check_disk(header: &SealedHeader, disk: &dyn Disk) -> Result<(), Failure> {
             "the whole disk or a whole copy; `truncate -s` brings a copy back to its length",
         ));
     }
-    if header.integrity() == Integrity::None {
+    if !header.integrity().has_tags() {
         return Ok(());
     }
     let mut found = [0; SUPERBLOCK_BYTES];
@@ -198,7 +198,8 @@ fn check_disk(header: &SealedHeader, disk: &dyn Disk) -> Result<(), Failure> {
             "a readable disk",
         )
     })?;
-    superblock::check(&found, &header.layout()).map_err(|e| {
+    let layout = header.layout();
+    superblock::check(&found, &layout, layout.data_sectors()).map_err(|e| {
         Failure::local(
             e,
             place,

@@ -4,7 +4,6 @@
 //! copy in memory, so that what cryptsetup acts on is what was checked, whatever the disk answers a second time.
 
 use crate::outcome::Failure;
-use dawnkey_dm::disk::Disk;
 use dawnkey_dm::geometry::DATA_OFFSET_BYTES;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -143,11 +142,6 @@ pub(super) fn quoted(words: &[String]) -> String {
     };
     let words: Vec<String> = words.iter().map(quote).collect();
     format!("{PROGRAM} {}", words.join(" "))
-}
-
-/// Whether a disk is a plain file, which cryptsetup shows through a loop device.
-pub(super) fn is_image(disk: &dyn Disk) -> bool {
-    disk.number().is_none()
 }
 
 #[cfg(test)]

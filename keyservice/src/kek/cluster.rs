@@ -27,7 +27,11 @@ impl ClusterKek {
         Self { master, salt }
     }
 
-    fn derive(&self, volume: Uuid, epoch: u32) -> Result<Dek, KekError> {
+    /// The DEK of a volume and epoch.
+    ///
+    /// # Errors
+    /// [`KekError::Provider`] if HKDF refuses, which it has no cause for.
+    pub fn derive(&self, volume: Uuid, epoch: u32) -> Result<Dek, KekError> {
         let info = info(volume, epoch);
         Dek::fill(|dek| {
             Hkdf::<Sha256>::new(Some(&self.salt), self.master.expose())
