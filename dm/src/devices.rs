@@ -10,6 +10,7 @@ use devicemapper::{DM, DevId, DmError, DmFlags, DmName, DmOptions, DmUuid};
 use crate::error::MapError;
 use crate::tables::{DeviceNumber, Table};
 use crate::taken::Loaded;
+use zeroize::Zeroizing;
 
 /// The kernel's `ENXIO`: no device of this name.
 const NO_SUCH_DEVICE: i32 = libc::ENXIO;
@@ -66,6 +67,26 @@ impl Devices {
             Err(error) if errno(&error) == Some(NO_SUCH_DEVICE) => Ok(false),
             Err(error) => Err(failed("look for", name, &error)),
         }
+    }
+
+    /// How often a device is open; `None` if there is no device of this name.
+    pub(crate) fn opened(&self, name: &str) -> Result<Option<i32>, MapError> {
+        let id = dm_name(name)?;
+        match self.0.device_info(&DevId::Name(id)) {
+            Ok(info) => Ok(Some(info.open_count())),
+            Err(error) if errno(&error) == Some(NO_SUCH_DEVICE) => Ok(None),
+            Err(error) => Err(failed("look for", name, &error)),
+        }
+    }
+
+    /// Suspends a device for good: nothing is flushed and no filesystem is frozen.
+    pub(crate) fn stop(&self, name: &str) -> Result<(), MapError> {
+        let device = DevId::Name(dm_name(name)?);
+        let suspended = DmFlags::DM_SUSPEND | DmFlags::DM_NOFLUSH | DmFlags::DM_SKIP_LOCKFS;
+        self.0
+            .device_suspend(&device, DmOptions::default().set_flags(suspended))
+            .map(drop)
+            .map_err(|error| failed("suspend", name, &error))
     }
 
     /// Creates a device, loads its table with the kernel wiping its copy of the buffer, lets `inspect` judge what the
@@ -160,12 +181,16 @@ impl Devices {
                 .0
                 .table_status(&DevId::Name(id), options)
                 .map_err(|error| failed("ask for the loaded table of", name, &error))?;
-            let words = targets.into_iter().map(|(.., words)| words);
-            Ok::<_, MapError>(words.collect::<Vec<_>>().join("; "))
+            let words = targets.into_iter().map(|(.., words)| Zeroizing::new(words));
+            let mut joined = Zeroizing::new(String::with_capacity(512));
+            for words in words {
+                joined.push_str(&words);
+            }
+            Ok::<_, MapError>(joined)
         };
         Ok(Loaded {
             table: words(DmFlags::DM_STATUS_TABLE)?,
-            status: words(DmFlags::empty())?,
+            status: words(DmFlags::empty())?.to_string(),
         })
     }
 

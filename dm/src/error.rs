@@ -102,6 +102,12 @@ pub enum MapError {
         /// The name.
         name: MappedName,
     },
+    /// A mapping cannot be closed while something uses it.
+    #[error("close {name}: it is in use; unmount it first")]
+    StillOpen {
+        /// The mapping's name.
+        name: MappedName,
+    },
     /// No mapping of this name exists.
     #[error("look at {name}: no volume of this name is mapped")]
     NotMapped {

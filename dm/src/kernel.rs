@@ -15,7 +15,7 @@ use crate::mapper::{
 };
 use crate::stack::{self, Lower};
 use crate::superblock;
-use crate::tables::{DeviceNumber, MappedName, Writing};
+use crate::tables::{MappedName, Writing};
 use crate::volumes::{Activated, Activation, Plan, Volumes, check_superblock, timed};
 use crate::{mkfs, wipe};
 
@@ -109,11 +109,11 @@ impl Activation for KernelActivation {
         progress: &mut dyn FnMut(Progress),
         timings: &mut Timings,
     ) -> Result<(), MapError> {
-        let number = number_of(disk)?;
+        let number = stack::number_of(disk)?;
         let devices = self.devices()?;
         if plan.layout.integrity().has_tags() {
             timed(&mut timings.wipe, || {
-                stack::initialise_superblock(devices, plan, disk, number, key)
+                stack::initialise_superblock(devices, plan, disk, key)
             })?;
         }
         let lower = Lower {
@@ -135,7 +135,7 @@ impl Activation for KernelActivation {
         timings: &mut Timings,
     ) -> Result<Activated, MapError> {
         let lower = Lower {
-            disk: number_of(disk)?,
+            disk: stack::number_of(disk)?,
             writing: Writing::Journal,
             key,
         };
@@ -172,11 +172,4 @@ fn fill(
         })?;
     }
     Ok(())
-}
-
-fn number_of(disk: &dyn Disk) -> Result<DeviceNumber, MapError> {
-    let device = disk.path().to_owned();
-    disk.number()
-        .ok_or(crate::disk::OpenError::NotABlockDevice { device })
-        .map_err(MapError::Open)
 }

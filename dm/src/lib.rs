@@ -8,6 +8,7 @@
 //! - [`mapper`]: the port [`Mapper`]: find, open, format, close. [`KernelMapper`] is its implementation.
 //! - [`disk`] and [`commit`]: reading, writing, flushing; the order of a header's writes.
 //! - [`adopt`]: headers of volumes that something else formatted.
+//! - [`running`]: closing and stopping what is mapped.
 //! - [`blank`]: what is on a disk that is not a volume. [`erase`]: making one that is a volume into such.
 //! - [`behind`]: wiping the rest of a volume that is in use already.
 //!
@@ -42,6 +43,7 @@ mod kernel;
 mod keyring;
 pub mod mapper;
 mod mkfs;
+pub mod running;
 mod stack;
 mod steps;
 pub mod superblock;

@@ -7,12 +7,14 @@
 //! | `NAME` | linear over the ready part of `NAME_whole`; crypt when all is ready | always |
 
 use dawnkey_secret::VolumeKey;
+use zeroize::Zeroize;
 
 use crate::behind::whole::Whole;
 use crate::devices::{Audience, Devices};
 use crate::disk::Disk;
 use crate::error::MapError;
 use crate::geometry::{BLOCK_SECTORS, DATA_OFFSET_BYTES, SECTOR_BYTES};
+use crate::header::journal_key;
 use crate::keyring::LogonKey;
 use crate::mapper::Timings;
 use crate::steps::{self, Steps};
@@ -36,7 +38,9 @@ pub(crate) fn map(
     timings: &mut Timings,
 ) -> Result<Activated, MapError> {
     let below = if plan.layout.integrity().has_tags() {
-        timed(&mut timings.integrity, || integrity(devices, plan, lower))?
+        timed(&mut timings.integrity, || {
+            integrity(devices, plan, lower, plan.layout.data_sectors())
+        })?
     } else {
         lower.disk
     };
@@ -86,17 +90,31 @@ fn ready_sectors(plan: &Plan<'_>, whole: DeviceNumber) -> Result<u64, MapError> 
     }
 }
 
+/// The integrity layer, as many sectors of it.
 fn integrity(
     devices: &Devices,
     plan: &Plan<'_>,
     lower: &Lower<'_>,
+    sectors: u64,
 ) -> Result<DeviceNumber, MapError> {
-    let sectors = plan.layout.data_sectors();
-    let table = tables::integrity(lower.disk, &plan.layout, sectors, lower.writing);
+    let journal = plan.layout.journal_mac().then(|| journal_key(lower.key));
+    let journal = journal.transpose()?;
+    let (disk, writing) = (lower.disk, lower.writing);
+    let mut table = tables::integrity(disk, &plan.layout, sectors, writing, journal.as_ref());
     let layer = plan.name.integrity_layer();
     let uuid = tables::layer_uuid(plan.volume, &layer);
-    let inspect = inspect(plan, lower.disk, lower.writing);
-    devices.create(&layer, &uuid, &table, Audience::Us, Some(&inspect))
+    // What the disk showed the kernel must be the sealed layout: nothing is started with another one.
+    let inspect = |loaded: &Loaded| {
+        taken::check(loaded, disk, &plan.layout, writing, journal.as_ref()).map_err(|source| {
+            MapError::Taken {
+                device: layer.clone(),
+                source,
+            }
+        })
+    };
+    let created = devices.create(&layer, &uuid, &table, Audience::Us, Some(&inspect));
+    table.3.zeroize();
+    created
 }
 
 /// Maps the encrypting layer under a name and UUID; the key is in the keyring only meanwhile.
@@ -122,36 +140,20 @@ pub(crate) fn initialise_superblock(
     devices: &Devices,
     plan: &Plan<'_>,
     disk: &mut dyn Disk,
-    number: DeviceNumber,
-    _: &VolumeKey,
+    key: &VolumeKey,
 ) -> Result<(), MapError> {
     let path = disk.path().to_owned();
     disk.write_at(DATA_OFFSET_BYTES, &[0; SUPERBLOCK_BYTES])
         .and_then(|()| disk.flush())
         .map_err(disk_error("zero the dm-integrity superblock", &path))?;
-    let table = tables::integrity(number, &plan.layout, BLOCK_SECTORS, Writing::Journal);
-    let layer = plan.name.integrity_layer();
-    let uuid = tables::layer_uuid(plan.volume, &layer);
-    let inspect = inspect(plan, number, Writing::Journal);
-    devices.create(&layer, &uuid, &table, Audience::Us, Some(&inspect))?;
-    devices.remove(&layer)?;
+    let lower = Lower {
+        disk: number_of(disk)?,
+        writing: Writing::Journal,
+        key,
+    };
+    integrity(devices, plan, &lower, BLOCK_SECTORS)?;
+    devices.remove(&plan.name.integrity_layer())?;
     check_superblock(disk, plan, superblock::check_new)
-}
-
-/// Compares what dm-integrity took with the layout. Whatever the disk showed the kernel, nothing is started with
-/// another one.
-fn inspect(
-    plan: &Plan<'_>,
-    disk: DeviceNumber,
-    writing: Writing,
-) -> impl Fn(&Loaded) -> Result<(), MapError> {
-    let (layout, device) = (plan.layout, plan.name.integrity_layer());
-    move |loaded| {
-        taken::check(loaded, disk, &layout, writing).map_err(|source| MapError::Taken {
-            device: device.clone(),
-            source,
-        })
-    }
 }
 
 /// Takes away whichever of the layers exist, the upper ones first.
@@ -162,4 +164,12 @@ pub(crate) fn unmap(devices: &Devices, name: &MappedName) -> Result<(), MapError
         }
     }
     Ok(())
+}
+
+/// The disk's number; plain files have none.
+pub(crate) fn number_of(disk: &dyn Disk) -> Result<DeviceNumber, MapError> {
+    let device = disk.path().to_owned();
+    disk.number()
+        .ok_or(crate::disk::OpenError::NotABlockDevice { device })
+        .map_err(MapError::Open)
 }

@@ -16,6 +16,12 @@ pub const SUPERBLOCK_BYTES: usize = 4096;
 const MAGIC: &[u8; 8] = b"integrt\0";
 /// Version that goes with [`FLAG_FIXED_PADDING`].
 const VERSION: u8 = 4;
+/// Version that goes with [`FLAGS_OF_MAC`].
+const VERSION_WITH_MAC: u8 = 5;
+/// `SB_FLAG_HAVE_JOURNAL_MAC` and `SB_FLAG_FIXED_HMAC`: journal and superblock have MACs over a salt, too.
+const FLAGS_OF_MAC: u32 = 1 | 16;
+/// Where the kernel keeps the salt and the superblock's own MAC, which it checks itself.
+const SALT_AND_MAC: [std::ops::Range<usize>; 2] = [48..64, 480..512];
 /// `SB_FLAG_FIXED_PADDING`: tag runs are padded to 4 KiB, as every current tool formats.
 const FLAG_FIXED_PADDING: u32 = 8;
 
@@ -58,12 +64,21 @@ pub fn expected(layout: &Layout) -> [u8; SUPERBLOCK_BYTES] {
     let tag_bytes = u16::try_from(layout.integrity().tag_bytes()).unwrap_or(0);
     let mut bytes = Vec::with_capacity(SUPERBLOCK_BYTES);
     bytes.extend_from_slice(MAGIC);
-    bytes.push(VERSION);
+    bytes.push(if layout.journal_mac() {
+        VERSION_WITH_MAC
+    } else {
+        VERSION
+    });
     bytes.push(LOG2_INTERLEAVE_SECTORS);
     bytes.extend_from_slice(&tag_bytes.to_le_bytes());
     bytes.extend_from_slice(&layout.journal_sections().to_le_bytes());
     bytes.extend_from_slice(&layout.data_sectors().to_le_bytes());
-    bytes.extend_from_slice(&FLAG_FIXED_PADDING.to_le_bytes());
+    let mac = if layout.journal_mac() {
+        FLAGS_OF_MAC
+    } else {
+        0
+    };
+    bytes.extend_from_slice(&(FLAG_FIXED_PADDING | mac).to_le_bytes());
     bytes.push(LOG2_SECTORS_PER_BLOCK);
     bytes.push(log2_blocks_per_bitmap_bit(layout));
     bytes.resize(SUPERBLOCK_BYTES, 0);
@@ -87,7 +102,22 @@ pub fn check_new(
     layout: &Layout,
     _: u64,
 ) -> Result<(), SuperblockError> {
-    compare(found, &expected(layout))
+    let mut wanted = expected(layout);
+    leave_to_the_kernel(found, layout, &mut wanted);
+    compare(found, &wanted)
+}
+
+/// Takes salt and MAC over from what was found, in a volume that has them.
+fn leave_to_the_kernel(
+    found: &[u8; SUPERBLOCK_BYTES],
+    layout: &Layout,
+    wanted: &mut [u8; SUPERBLOCK_BYTES],
+) {
+    for field in SALT_AND_MAC.into_iter().filter(|_| layout.journal_mac()) {
+        if let (Some(found), Some(wanted)) = (found.get(field.clone()), wanted.get_mut(field)) {
+            wanted.copy_from_slice(found);
+        }
+    }
 }
 
 /// Compares a superblock read from the disk with the one `layout` demands.
@@ -115,6 +145,7 @@ pub fn check(
     {
         *wanted = *found;
     }
+    leave_to_the_kernel(found, layout, &mut wanted);
     compare(found, &wanted)
 }
 

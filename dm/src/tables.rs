@@ -6,7 +6,9 @@
 
 use std::fmt;
 
+use dawnkey_secret::JournalKey;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::geometry::{BLOCK_BYTES, DATA_OFFSET_SECTORS, INTERLEAVE_SECTORS, Layout};
 use crate::keyring;
@@ -89,6 +91,8 @@ impl fmt::Display for DeviceNumber {
 /// One target over a whole device: start (always 0), sectors, target type, parameters.
 pub(crate) type Table = (u64, u64, String, String);
 
+/// The journal MAC's option without its key.
+pub(crate) const JOURNAL_MAC: &str = "journal_mac:hmac(sha256):";
 /// Target type of the device of a volume that is not ready yet.
 pub(crate) const LINEAR: &str = "linear";
 /// Target type of the encrypting layer.
@@ -113,23 +117,43 @@ impl Writing {
     }
 }
 
+/// The option that gives the journal a MAC. Dm-integrity takes this key in no other form than in its table.
+pub(crate) fn journal_mac(key: &JournalKey) -> Zeroizing<String> {
+    let mut option = Zeroizing::new(String::with_capacity(JOURNAL_MAC.len() + 64));
+    option.push_str(JOURNAL_MAC);
+    for byte in key.expose() {
+        for digit in [byte >> 4, byte & 15] {
+            option.extend(char::from_digit(digit.into(), 16));
+        }
+    }
+    option
+}
+
 /// The dm-integrity layer: carries a tag for each block and checks none of them; dm-crypt does.
 ///
 /// `journal_sectors` and what follows matter only when the kernel writes the superblock; they are always given so that
-/// it can write no other.
+/// it can write no other. With a key the table holds a secret: the caller wipes it.
 pub(crate) fn integrity(
     disk: DeviceNumber,
     layout: &Layout,
     sectors: u64,
     writing: Writing,
+    journal: Option<&JournalKey>,
 ) -> Table {
     let mode = writing.letter();
-    let journal = layout.journal_sectors();
+    let journal_sectors = layout.journal_sectors();
     let tag = layout.integrity().tag_bytes();
-    let parameters = format!(
-        "{disk} {DATA_OFFSET_SECTORS} {tag} {mode} 4 journal_sectors:{journal} \
+    let options = if journal.is_some() { 6 } else { 4 };
+    // Never grows, so that no copy of the key stays behind.
+    let mut parameters = String::with_capacity(512);
+    parameters.push_str(&format!(
+        "{disk} {DATA_OFFSET_SECTORS} {tag} {mode} {options} journal_sectors:{journal_sectors} \
          interleave_sectors:{INTERLEAVE_SECTORS} block_size:{BLOCK_BYTES} fix_padding"
-    );
+    ));
+    if let Some(key) = journal {
+        parameters.push_str(" fix_hmac ");
+        parameters.push_str(&journal_mac(key));
+    }
     (0, sectors, "integrity".into(), parameters)
 }
 
@@ -184,13 +208,13 @@ mod tests {
     fn integrity_table_is_pinned() {
         let layout = layout(Integrity::HmacSha256);
         let (start, sectors, target, parameters) =
-            integrity(DISK, &layout, layout.data_sectors(), Writing::Journal);
+            integrity(DISK, &layout, layout.data_sectors(), Writing::Journal, None);
         assert_eq!((start, sectors, target.as_str()), (0, 483_712, "integrity"));
         assert_eq!(
             parameters,
             "254:16 32768 32 J 4 journal_sectors:3960 interleave_sectors:32768 block_size:4096 fix_padding"
         );
-        let (_, sectors, _, parameters) = integrity(DISK, &layout, 8, Writing::Direct);
+        let (_, sectors, _, parameters) = integrity(DISK, &layout, 8, Writing::Direct, None);
         assert_eq!(sectors, 8);
         assert!(parameters.starts_with("254:16 32768 32 D 4 "));
     }
@@ -207,13 +231,28 @@ mod tests {
         );
     }
 
+    #[test]
+    fn table_with_a_journal_mac_is_pinned() {
+        let layout = layout(Integrity::HmacSha256).with_journal_mac(true);
+        let key = JournalKey::take(&mut [0x5a; 32]).unwrap();
+        let (.., parameters) = integrity(DISK, &layout, 8, Writing::Journal, Some(&key));
+        let hex = "5a".repeat(32);
+        assert_eq!(
+            parameters,
+            format!(
+                "254:16 32768 32 J 6 journal_sectors:3960 interleave_sectors:32768 block_size:4096 fix_padding \
+                 fix_hmac journal_mac:hmac(sha256):{hex}"
+            )
+        );
+    }
+
     /// `dmsetup table` of what cryptsetup 2.6 opens after `luksFormat --cipher aes-gcm-random --integrity aead` and
     /// `--cipher aegis128-random --key-size 128 --integrity aead`.
     #[test]
     fn tables_of_the_other_ciphers_are_pinned() {
         let table = |kind| {
             let layout = layout(kind);
-            let integrity = integrity(DISK, &layout, layout.data_sectors(), Writing::Journal);
+            let integrity = integrity(DISK, &layout, layout.data_sectors(), Writing::Journal, None);
             (integrity.3, crypt(DISK, &layout, VOLUME).3)
         };
         let (integrity, crypt) = table(Integrity::AesGcm);

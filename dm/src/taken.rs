@@ -10,15 +10,37 @@
 //! sectors it computes anew from the disk's size: a grown disk has more, and the first ones are where they were.
 
 use crate::geometry::{BLOCK_BYTES, DATA_OFFSET_SECTORS, INTERLEAVE_SECTORS, Layout};
-use crate::tables::{DeviceNumber, Writing};
+use crate::tables::{DeviceNumber, Writing, journal_mac};
+use dawnkey_secret::JournalKey;
+use zeroize::Zeroizing;
 
 /// A loaded table in the kernel's own words, before it is started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Loaded {
-    /// The target's parameters (`dmsetup table`).
-    pub(crate) table: String,
+    /// The target's parameters (`dmsetup table`), the journal MAC's key among them.
+    pub(crate) table: Zeroizing<String>,
     /// The target's state (`dmsetup status`).
     pub(crate) status: String,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded")
+            .field("table", &redacted(&self.table))
+            .field("status", &self.status)
+            .finish()
+    }
+}
+
+/// Words of a table without the keys that may be in them: a key is what stands behind an algorithm.
+fn redacted(words: &str) -> String {
+    let clipped = words
+        .split(' ')
+        .map(|word| match word.split(':').collect::<Vec<_>>()[..] {
+            [option, algorithm, _, ..] => format!("{option}:{algorithm}:…"),
+            _ => word.to_owned(),
+        });
+    clipped.collect::<Vec<_>>().join(" ")
 }
 
 /// The kernel would work with another layout than the sealed one.
@@ -73,8 +95,9 @@ pub(crate) fn check(
     disk: DeviceNumber,
     layout: &Layout,
     writing: Writing,
+    journal: Option<&JournalKey>,
 ) -> Result<(), TakenError> {
-    options(&loaded.table, disk, layout, writing)?;
+    options(&loaded.table, disk, layout, writing, journal)?;
     let form = || TakenError::Form {
         text: loaded.status.clone(),
     };
@@ -97,9 +120,10 @@ fn options(
     disk: DeviceNumber,
     layout: &Layout,
     writing: Writing,
+    journal: Option<&JournalKey>,
 ) -> Result<(), TakenError> {
     let form = || TakenError::Form {
-        text: table.to_owned(),
+        text: redacted(table),
     };
     let begin = format!(
         "{disk} {DATA_OFFSET_SECTORS} {} {} ",
@@ -115,17 +139,20 @@ fn options(
     if count != Some(found.len()) {
         return Err(form());
     }
-    let wanted = [
-        format!("block_size:{BLOCK_BYTES}"),
-        format!("journal_sectors:{}", layout.journal_sectors()),
-        format!("interleave_sectors:{INTERLEAVE_SECTORS}"),
-        "fix_padding".to_owned(),
+    let mut wanted = vec![
+        Zeroizing::new(format!("block_size:{BLOCK_BYTES}")),
+        Zeroizing::new(format!("journal_sectors:{}", layout.journal_sectors())),
+        Zeroizing::new(format!("interleave_sectors:{INTERLEAVE_SECTORS}")),
+        Zeroizing::new("fix_padding".to_owned()),
     ];
+    if let Some(key) = journal {
+        wanted.extend([Zeroizing::new("fix_hmac".to_owned()), journal_mac(key)]);
+    }
     let speed = |word: &&str| SPEED.iter().any(|option| word.starts_with(option));
     let mut rest = found.iter().filter(|word| !speed(word));
-    if let Some(added) = rest.find(|word| !wanted.iter().any(|option| option == **word)) {
+    if let Some(added) = rest.find(|word| !wanted.iter().any(|option| option.as_str() == **word)) {
         return Err(TakenError::Added {
-            found: (*added).to_owned(),
+            found: redacted(added),
         });
     }
     match wanted
@@ -133,7 +160,9 @@ fn options(
         .find(|option| !found.contains(&option.as_str()))
     {
         None => Ok(()),
-        Some(wanted) => Err(TakenError::Missing { wanted }),
+        Some(wanted) => Err(TakenError::Missing {
+            wanted: redacted(&wanted),
+        }),
     }
 }
 
@@ -160,13 +189,14 @@ mod tests {
             table: "254:16 32768 32 J 7 block_size:4096 journal_sectors:3960 \
                     interleave_sectors:32768 buffer_sectors:128 journal_watermark:50 \
                     commit_time:10000 fix_padding"
+                .to_owned()
                 .into(),
             status: "0 483712 -".into(),
         }
     }
 
     fn judged(loaded: &Loaded) -> Result<(), TakenError> {
-        check(loaded, DISK, &layout(), Writing::Journal)
+        check(loaded, DISK, &layout(), Writing::Journal, None)
     }
 
     #[test]
@@ -178,8 +208,42 @@ mod tests {
         let mut direct = good();
         direct.table = "254:16 32768 32 D 5 block_size:4096 journal_sectors:3960 \
                         interleave_sectors:32768 buffer_sectors:128 fix_padding"
+            .to_owned()
             .into();
-        assert_eq!(check(&direct, DISK, &layout(), Writing::Direct), Ok(()));
+        assert_eq!(
+            check(&direct, DISK, &layout(), Writing::Direct, None),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn journal_mac_must_be_there_with_its_own_key_and_is_never_told() {
+        let key = |byte: u8| JournalKey::take(&mut [byte; 32]).unwrap();
+        let layout = layout().with_journal_mac(true);
+        let judged = |table: &str, byte| {
+            let mut loaded = good();
+            loaded.table = table.to_owned().into();
+            assert!(!format!("{loaded:?}").contains("5a5a"));
+            check(&loaded, DISK, &layout, Writing::Journal, Some(&key(byte)))
+        };
+        let without = good().table.replace("J 7 ", "J 9 ");
+        let with = format!(
+            "{without} fix_hmac journal_mac:hmac(sha256):{}",
+            "5a".repeat(32)
+        );
+        assert_eq!(judged(&with, 0x5a), Ok(()));
+        let found = "journal_mac:hmac(sha256):…".to_owned();
+        assert_eq!(judged(&with, 0x5b), Err(TakenError::Added { found }));
+        let wanted = "fix_hmac".to_owned();
+        let bare = with.replace(" fix_hmac", "").replace("J 9 ", "J 8 ");
+        assert_eq!(judged(&bare, 0x5a), Err(TakenError::Missing { wanted }));
+        let wanted = "journal_mac:hmac(sha256):…".to_owned();
+        let none = without.replace("J 9 ", "J 8 ") + " fix_hmac";
+        assert_eq!(judged(&none, 0x5a), Err(TakenError::Missing { wanted }));
+        let text = judged(&with.replace("J 9", "J 3"), 0x5a)
+            .unwrap_err()
+            .to_string();
+        assert!(!text.contains("5a5a"), "{text}");
     }
 
     #[test]
@@ -197,8 +261,10 @@ mod tests {
             "something_new",
         ] {
             let mut bent = good();
-            bent.table = format!("{} {added}", bent.table).replace("J 7 ", "J 8 ");
-            let found = added.to_owned();
+            bent.table = format!("{} {added}", *bent.table)
+                .replace("J 7 ", "J 8 ")
+                .into();
+            let found = redacted(added);
             assert_eq!(judged(&bent), Err(TakenError::Added { found }));
         }
     }
@@ -211,7 +277,7 @@ mod tests {
             ("block_size:4096", "block_size:512"),
         ] {
             let mut bent = good();
-            bent.table = bent.table.replace(option, other);
+            bent.table = bent.table.replace(option, other).into();
             let found = other.to_owned();
             assert_eq!(judged(&bent), Err(TakenError::Added { found }));
         }
@@ -219,7 +285,8 @@ mod tests {
         bent.table = bent
             .table
             .replace("J 7 ", "J 6 ")
-            .replace(" fix_padding", "");
+            .replace(" fix_padding", "")
+            .into();
         let wanted = "fix_padding".to_owned();
         assert_eq!(judged(&bent), Err(TakenError::Missing { wanted }));
     }
@@ -249,7 +316,7 @@ mod tests {
             ("J 7", "J 9"),
         ] {
             let mut bent = good();
-            bent.table = bent.table.replacen(a, b, 1);
+            bent.table = bent.table.replacen(a, b, 1).into();
             assert!(matches!(judged(&bent), Err(TakenError::Form { .. })), "{b}");
         }
     }
@@ -267,7 +334,7 @@ mod tests {
         let (version, interleave, journal, flags) = (sb[8], sb[9], word(12), word(24));
         let sound = sb.starts_with(b"integrt\0")
             && (1..=5).contains(&version)
-            && flags & 16 == 0 // inline tags
+            && flags & 32 == 0 // inline tags
             && u16::from_le_bytes([sb[10], sb[11]]) == 32
             && sb[28] == 3
             && journal != 0
@@ -296,15 +363,16 @@ mod tests {
             }
         });
         let padded = if flags & 8 == 0 { "" } else { " fix_padding" };
-        let hmac = if flags & 32 == 0 { "" } else { " fix_hmac" };
-        let options = 6 + u32::from(flags & 8 != 0) + u32::from(flags & 32 != 0);
+        let hmac = if flags & 16 == 0 { "" } else { " fix_hmac" };
+        let options = 6 + u32::from(flags & 8 != 0) + u32::from(flags & 16 != 0);
         (provided >= layout().data_sectors()).then(|| Loaded {
             table: format!(
                 "254:16 32768 32 J {options} block_size:4096 journal_sectors:{} interleave_sectors:{} \
                  buffer_sectors:128 journal_watermark:50 commit_time:10000{padded}{hmac}",
                 initial - 8,
                 1_u64 << interleave
-            ),
+            )
+            .into(),
             status: format!("0 {provided} -"),
         })
     }

@@ -104,6 +104,12 @@ fixed!(
     32
 );
 
+fixed!(
+    /// Key of the MAC over a volume's dm-integrity journal, derived from the volume key.
+    JournalKey,
+    32
+);
+
 /// Key of the block cipher: 64 bytes for AES-256-XTS, 96 with an HMAC-SHA256 key behind it.
 pub struct VolumeKey(Zeroizing<Vec<u8>>);
 

@@ -28,6 +28,8 @@ use json::Fields;
 pub use binary::COPY_BYTES as HEADER_COPY_BYTES;
 pub(crate) use binary::whole as copy_is_whole;
 pub use copies::{Condition, Parsed, claimed_volumes, has_luks_magic, parse};
+pub(crate) use seal::journal_key;
+
 pub use error::{CopyError, CopyName, HeaderError, SealError, Torn};
 
 /// Bytes of the two copies together, from the disk's begin.

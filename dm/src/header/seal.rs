@@ -4,7 +4,7 @@
 //! that the same key was sealed twice under the same header.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
-use dawnkey_secret::{Dek, SealKey, VolumeKey};
+use dawnkey_secret::{Dek, JournalKey, SealKey, VolumeKey};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -14,6 +14,15 @@ use super::json::{DIGEST_BYTES, DIGEST_ITERATIONS, NONCE_BYTES};
 
 /// HKDF `info` of the seal's key.
 const KEY_INFO: &[u8] = b"dawnkey volume-key seal v1";
+
+/// HKDF `info` of the key of the journal's MAC.
+const JOURNAL_INFO: &[u8] = b"dawnkey journal-mac key v1";
+
+/// HKDF-SHA256(IKM = volume key, no salt, info = `dawnkey journal-mac key v1`), 32 bytes.
+pub(crate) fn journal_key(key: &VolumeKey) -> Result<JournalKey, SealError> {
+    JournalKey::fill(|okm| Hkdf::<Sha256>::new(None, key.expose()).expand(JOURNAL_INFO, okm))
+        .map_err(|_| SealError::Cipher)
+}
 
 /// HKDF-SHA256(IKM = DEK, no salt, info = `dawnkey volume-key seal v1`), 32 bytes.
 fn seal_key(dek: &Dek) -> Result<LessSafeKey, SealError> {
