@@ -1,5 +1,6 @@
 //! Running tools and keeping what they said.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -10,15 +11,32 @@ use crate::error::VmError;
 /// # Errors
 /// [`VmError::Tool`] with everything it printed when it does not start or does not exit with 0.
 pub fn run(command: &mut Command) -> Result<String, VmError> {
+    run_with_input(command, "")
+}
+
+/// Runs a command with this text, shorter than a pipe's buffer, on its standard input.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with_input(command: &mut Command, input: &str) -> Result<String, VmError> {
     let line = line(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| VmError::Tool {
-            command: line.clone(),
-            status: e.to_string(),
-            output: String::new(),
-        })?;
+    let not_run = |e: std::io::Error| VmError::Tool {
+        command: line.clone(),
+        status: e.to_string(),
+        output: String::new(),
+    };
+    let stdin = if input.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    };
+    command.stdin(stdin);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(not_run)?;
+    if let Some(mut pipe) = child.stdin.take() {
+        pipe.write_all(input.as_bytes()).map_err(not_run)?;
+    }
+    let output = child.wait_with_output().map_err(not_run)?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() {
         return Ok(stdout);

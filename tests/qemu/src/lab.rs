@@ -192,6 +192,19 @@ impl Scene<'_> {
         self.blank("state.disk", DISK_BYTES)
     }
 
+    /// A volume's key, as `dawnkey volume export-key` gives it for the header on a disk.
+    ///
+    /// # Errors
+    /// [`VmError::Tool`] when it does not open the header.
+    pub fn export_key(&self, volume: &str, disk: &Disk) -> Result<Vec<u8>, VmError> {
+        let (header, out) = (disk.path().display().to_string(), self.path("volume-key"));
+        let place = out.display().to_string();
+        let words = ["volume", "export-key", volume, "--header", &header];
+        let words = [&words[..], &["--out", &place, "--yes"]].concat();
+        self.operator.dawnkey(&words)?;
+        fs::read(&out).doing(|| format!("read {place}"))
+    }
+
     /// A blank disk.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 //! | [`swtpm`] | a software TPM per machine, with EK certificates of a local authority |
 //! | [`machine`] | QEMU with OVMF, one boot from power-on to power-off |
 //! | [`running`] | a machine while it runs: go on, stop, dump its memory, cut its power |
+//! | [`memory`] | secrets in a dump of a guest's memory |
 //! | [`nbd`] | a hostile disk: lies, fails, vanishes, stops at one request |
 //! | [`results`] | what the guest reported over its virtio-serial port |
 //! | [`operator`] | the operator's side: `dawnkey init`, the key service, admin commands |
@@ -27,8 +28,10 @@ pub mod image;
 pub mod lab;
 pub mod layout;
 pub mod machine;
+pub mod memory;
 pub mod nbd;
 pub mod operator;
+mod ports;
 mod qmp;
 pub mod results;
 pub mod running;

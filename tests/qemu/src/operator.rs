@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{self, Guard};
 use crate::error::{IoContext, VmError};
 use crate::machine::SERVICE_IN_GUEST;
+use crate::ports::{Ports, loopback};
 use crate::swtpm::wait_for;
 
 /// Name in the service's certificate; the agent's configuration carries the same.
@@ -38,14 +39,6 @@ pub struct Operator {
     binaries: Binaries,
     ports: Ports,
     master_secret: String,
-}
-
-/// Loopback ports for nodes, operators and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ports {
-    unlock: u16,
-    admin: u16,
-    metrics: u16,
 }
 
 impl Operator {
@@ -308,6 +301,22 @@ impl Operator {
         })
     }
 
+    /// Runs a program with the master secret and the salt, a line of hex each, on its standard input, and gives what
+    /// it prints.
+    ///
+    /// # Errors
+    /// [`VmError::Tool`] with both streams.
+    pub fn with_master_secret(&self, program: &mut Command) -> Result<String, VmError> {
+        let config = self.dir.join("keyservice.toml");
+        let text = fs::read_to_string(&config).doing(|| format!("read {}", config.display()))?;
+        let salt = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("salt ="))
+            .find_map(|rest| rest.split('"').nth(1))
+            .ok_or_else(|| VmError::Lab(format!("{} has no salt", config.display())))?;
+        command::run_with_input(program, &format!("{}\n{salt}\n", self.master_secret))
+    }
+
     /// The agent's configuration for [`VOLUME`]; what follows `[[volume]]` beyond the id is `volume`.
     pub fn agent_config(volume: &str) -> String {
         format!(
@@ -385,90 +394,5 @@ impl Service {
             log,
             || !matches!(process.child().try_wait(), Ok(None)),
         )
-    }
-}
-
-impl Ports {
-    /// Three ports that are free now.
-    fn free() -> Result<Self, VmError> {
-        let bind = || {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing(|| "bind a loopback port".to_owned())
-        };
-        let sockets = [bind()?, bind()?, bind()?];
-        let mut ports = [0; 3];
-        for (port, socket) in ports.iter_mut().zip(&sockets) {
-            *port = socket
-                .local_addr()
-                .doing(|| "read a port".to_owned())?
-                .port();
-        }
-        let [unlock, admin, metrics] = ports;
-        Ok(Ports {
-            unlock,
-            admin,
-            metrics,
-        })
-    }
-
-    /// Ports in a key service's configuration.
-    fn read(config: &Path) -> Result<Self, VmError> {
-        let text = fs::read_to_string(config).doing(|| format!("read {}", config.display()))?;
-        let port = |key: &str| {
-            text.lines()
-                .filter_map(|line| line.trim().strip_prefix(key))
-                .find_map(|rest| rest.split('"').nth(1)?.rsplit_once(':')?.1.parse().ok())
-                .ok_or_else(|| VmError::Lab(format!("{} has no `{key}`", config.display())))
-        };
-        Ok(Ports {
-            unlock: port("unlock =")?,
-            admin: port("admin =")?,
-            metrics: port("metrics =")?,
-        })
-    }
-
-    fn replace(self, old: Ports, text: &str) -> String {
-        let mut text = text.to_owned();
-        for (old, new) in [
-            (old.unlock, self.unlock),
-            (old.admin, self.admin),
-            (old.metrics, self.metrics),
-        ] {
-            text = text.replace(&loopback(old), &format!("127.0.0.1:={new}"));
-        }
-        text.replace(":=", ":")
-    }
-}
-
-fn loopback(port: u16) -> String {
-    format!("127.0.0.1:{port}")
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn ports_are_replaced_even_when_old_and_new_overlap() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("c");
-        let text = "[listen]\nunlock = \"127.0.0.1:10\"  # x\nadmin = \"127.0.0.1:20\"\nmetrics = \"127.0.0.1:30\"\n";
-        fs::write(&config, text).unwrap();
-        let old = Ports::read(&config).unwrap();
-        assert_eq!(
-            old,
-            Ports {
-                unlock: 10,
-                admin: 20,
-                metrics: 30
-            }
-        );
-        let new = Ports {
-            unlock: 20,
-            admin: 30,
-            metrics: 10,
-        };
-        fs::write(&config, new.replace(old, text)).unwrap();
-        assert_eq!(Ports::read(&config).unwrap(), new);
     }
 }

@@ -50,6 +50,7 @@ const APPLETS: &[&str] = &[
     "rmmod",
     "kill",
     "usleep",
+    "unshare",
 ];
 
 /// What `/init` ends with.

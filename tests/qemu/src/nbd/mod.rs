@@ -235,8 +235,9 @@ fn converse(mut stream: UnixStream, shared: &Shared) -> io::Result<()> {
 /// Answers one request; `false` when the connection is over.
 fn answer(stream: &mut UnixStream, shared: &Shared, request: &Request) -> io::Result<bool> {
     let mut state = shared.lock();
-    if state.frozen {
-        return stay_frozen(state, shared);
+    if state.frozen && request.kind != Kind::Read {
+        // Never answered. Reads are: what a machine looks at meanwhile is not the subject.
+        return Ok(true);
     }
     let act = state.judge(request);
     let rule = act.as_ref().map(|act| format!("{act:?}"));
@@ -250,7 +251,7 @@ fn answer(stream: &mut UnixStream, shared: &Shared, request: &Request) -> io::Re
         Some(Act::Freeze) => {
             state.frozen = true;
             shared.changed.notify_all();
-            stay_frozen(state, shared)
+            Ok(true)
         }
         Some(Act::Vanish) => {
             state.vanish();
@@ -280,15 +281,6 @@ fn answer(stream: &mut UnixStream, shared: &Shared, request: &Request) -> io::Re
             wire::reply(stream, request.handle, error, &data).map(|()| true)
         }
     }
-}
-
-/// Holds the connection without an answer until the server ends.
-fn stay_frozen(mut state: MutexGuard<'_, State>, shared: &Shared) -> io::Result<bool> {
-    while !state.vanished {
-        let waited = shared.changed.wait(state);
-        state = waited.unwrap_or_else(PoisonError::into_inner);
-    }
-    Ok(false)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub enum Act {
     Short,
     /// The connection is closed, and the disk never comes back.
     Vanish,
-    /// No answer, nothing is done, and nothing else is done either: the moment of a power cut.
+    /// No answer, nothing is done, and no later write or flush is done either: the moment of a power cut.
     Freeze,
 }
 
@@ -75,6 +75,7 @@ pub struct Rule {
     when: When,
     act: Act,
     seen: usize,
+    after: Option<Box<Rule>>,
 }
 
 impl Rule {
@@ -87,6 +88,7 @@ impl Rule {
             when,
             act,
             seen: 0,
+            after: None,
         }
     }
 
@@ -97,8 +99,21 @@ impl Rule {
         self
     }
 
+    /// Only about requests that come after the first one that another rule means; what that one would do is not done.
+    #[must_use]
+    pub fn after(mut self, other: Rule) -> Self {
+        self.after = Some(Box::new(other));
+        self
+    }
+
     /// Counts a request and says what is to be done about it.
     pub(super) fn judge(&mut self, kind: Kind, offset: u64, length: u32) -> Option<Act> {
+        if let Some(other) = &mut self.after {
+            if other.judge(kind, offset, length).is_some() {
+                self.after = None;
+            }
+            return None;
+        }
         let end = offset.saturating_add(u64::from(length));
         let touches = self
             .touches
@@ -132,6 +147,15 @@ mod tests {
             Some(Act::Fail(EIO))
         ));
         assert!(rule.judge(Kind::Read, 4096, 4096).is_none());
+    }
+
+    #[test]
+    fn counts_only_what_comes_after_another_rule() {
+        let write = Rule::new(Kind::Write, When::Nth(1), Act::Freeze);
+        let mut rule = Rule::new(Kind::Flush, When::Nth(1), Act::Freeze).after(write);
+        assert!(rule.judge(Kind::Flush, 0, 0).is_none());
+        assert!(rule.judge(Kind::Write, 0, 512).is_none());
+        assert!(matches!(rule.judge(Kind::Flush, 0, 0), Some(Act::Freeze)));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 /// - `configure DEVICE ID NAME` writes `/run/NAME.toml`;
 /// - `unlock STEP NAME` runs the agent with it as a step;
 /// - `put NAME BLOCK WORD` writes a block that begins with the word, `get STEP NAME BLOCK` reads its first bytes;
-/// - `close` takes every mapping away, `mapped STEP` lists what is mapped.
+/// - `close` takes every mapping away, `mapped STEP` lists what is mapped;
+/// - `alone DISK COMMAND...` runs a command that finds this one disk when it lists all.
 pub const FUNCTIONS: &str = r##"
 tee_begin() { tee_configfs_without_provider && tee_launch && tee_configfs sev_guest; }
 configure() {
@@ -22,4 +23,8 @@ get() { step "$1" get_block "$2" "$3"; }
 get_block() { dd "if=/dev/mapper/$1" bs=4096 "skip=$2" count=1 2>/dev/null | tr -d '\0'; }
 close() { sync; dmsetup remove_all; }
 mapped() { step "$1" ls /dev/mapper; }
+alone() {
+    mkdir -p "/run/only/$1/$1" && cp "/sys/class/block/$1/size" "/run/only/$1/$1/size"
+    unshare -m sh -c 'mount --bind "$0" /sys/class/block && exec "$@"' "/run/only/$@"
+}
 "##;

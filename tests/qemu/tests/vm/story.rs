@@ -57,7 +57,7 @@ fn tell(lab: &Lab) -> Result<Story, VmError> {
     let first = scene.boot(&disk, FIRST)?;
     succeeded(&first, "unlock", &scene);
     let old = disk.copy_to(&scene.path("old.disk"))?;
-    let key = export(&scene, &disk)?;
+    let key = scene.export_key(VOLUME, &disk)?;
     let second = scene.boot(&disk, &second_script(&key))?;
     succeeded(&second, "unlock", &scene);
     let record = record(&scene)?;
@@ -156,22 +156,6 @@ umount /mnt
 step stock_close cryptsetup close stock
 "#
     )
-}
-
-fn export(scene: &Scene<'_>, disk: &Disk) -> Result<Vec<u8>, VmError> {
-    let (header, out) = (disk.path().display().to_string(), scene.path("volume-key"));
-    let out_text = out.display().to_string();
-    scene.operator.dawnkey(&[
-        "volume",
-        "export-key",
-        VOLUME,
-        "--header",
-        &header,
-        "--out",
-        &out_text,
-        "--yes",
-    ])?;
-    Ok(std::fs::read(out).unwrap())
 }
 
 /// Disks that must not be opened or formatted, in the order in which the guest sees them.
