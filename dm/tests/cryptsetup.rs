@@ -13,6 +13,9 @@ const DISK_BYTES: u64 = 40 << 20;
 
 fn volume(dir: &Path, integrity: Integrity) -> (std::path::PathBuf, VolumeKey) {
     let layout = Layout::for_disk(integrity, DISK_BYTES).unwrap();
+    // A volume that is not ready, with every option that it may have.
+    let ready = layout.with_ready(layout.data_sectors() / 16 * 8);
+    let layout = ready.unwrap_or(layout).with_journal_mac(true);
     let dek = Dek::take(&mut [7; 32]).unwrap();
     let (header, key) = SealedHeader::create(VOLUME, 1, 1, layout, &dek).unwrap();
     let disk = dir.join("disk");
@@ -36,7 +39,16 @@ fn run(program: &str, arguments: &[&str], path: &Path) -> (bool, String) {
 
 #[test]
 fn cryptsetup_dumps_the_header_as_a_luks2_volume() {
-    for integrity in [Integrity::HmacSha256, Integrity::None] {
+    for (integrity, cipher, tags) in [
+        (
+            Integrity::HmacSha256,
+            "aes-xts-plain64",
+            Some("hmac(sha256)"),
+        ),
+        (Integrity::AesGcm, "aes-gcm-random", Some("aead")),
+        (Integrity::Aegis128, "aegis128-random", Some("aead")),
+        (Integrity::None, "aes-xts-plain64", None),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let (disk, _) = volume(dir.path(), integrity);
         let before = std::fs::read(&disk).unwrap();
@@ -46,15 +58,17 @@ fn cryptsetup_dumps_the_header_as_a_luks2_volume() {
             "Version:       \t2",
             "UUID:          \t0f0e0d0c-0b0a-4908-8706-050403020100",
             "Subsystem:     \tdawnkey",
-            "cipher: aes-xts-plain64",
+            &format!("cipher: {cipher}"),
             "sector: 4096 [bytes]",
             "0: dawnkey",
             "0: pbkdf2",
         ] {
             assert!(text.contains(line), "no {line:?} in {text}");
         }
-        let hmac = text.contains("integrity: hmac(sha256)");
-        assert_eq!(hmac, integrity == Integrity::HmacSha256);
+        match tags {
+            Some(tags) => assert!(text.contains(&format!("integrity: {tags}")), "{text}"),
+            None => assert!(!text.contains("integrity:"), "{text}"),
+        }
         // cryptsetup repairs what it takes for damage: it must have found none.
         assert_eq!(before, std::fs::read(&disk).unwrap());
     }
@@ -85,7 +99,7 @@ fn blkid_knows_the_volume_by_its_id() {
 /// accepted, another is refused. (Mapping the volume with the key needs device-mapper: a VM test.)
 #[test]
 fn cryptsetup_recognises_the_volume_key_by_the_digest() {
-    for integrity in [Integrity::HmacSha256, Integrity::None] {
+    for integrity in Integrity::ALL {
         let dir = tempfile::tempdir().unwrap();
         let (disk, key) = volume(dir.path(), integrity);
         let bits = (key.expose().len() * 8).to_string();
@@ -116,5 +130,33 @@ fn cryptsetup_recognises_the_volume_key_by_the_digest() {
         assert!(!accepted, "{text}");
         let (accepted, text) = add(key.expose());
         assert!(accepted, "{text}");
+    }
+}
+
+/// What cryptsetup 2.6.1 writes and Linux 6.12 lays out on a disk of 200 MiB, seen in a virtual machine after
+/// `luksFormat --cipher aes-gcm-random --key-size 256 --integrity aead --sector-size 4096` and the same with
+/// `aegis128-random --key-size 128`: the segment, and the data sectors of the superblock.
+#[test]
+fn segment_and_size_are_those_of_volumes_that_cryptsetup_made() {
+    for (integrity, cipher, sectors) in [
+        (Integrity::AesGcm, "aes-gcm-random", 370_968),
+        (Integrity::Aegis128, "aegis128-random", 370_584),
+    ] {
+        let layout = Layout::for_disk(integrity, 200 << 20).unwrap();
+        assert_eq!(layout.data_sectors(), sectors);
+        let dek = Dek::take(&mut [7; 32]).unwrap();
+        let (header, key) = SealedHeader::create(VOLUME, 1, 1, layout, &dek).unwrap();
+        assert_eq!(
+            key.expose().len(),
+            if cipher == "aes-gcm-random" { 32 } else { 16 }
+        );
+        let segment = format!(
+            "\"segments\":{{\"0\":{{\"type\":\"crypt\",\"offset\":\"16777216\",\"size\":\"dynamic\",\"iv_tweak\":\"0\",\
+             \"encryption\":\"{cipher}\",\"sector_size\":4096,\"integrity\":{{\"type\":\"aead\",\
+             \"journal_encryption\":\"none\",\"journal_integrity\":\"none\"}}}}}}"
+        );
+        let region = header.encode();
+        let text = String::from_utf8_lossy(region.as_slice());
+        assert!(text.contains(&segment), "{text}");
     }
 }

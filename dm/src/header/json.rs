@@ -254,11 +254,8 @@ pub(super) fn parse(area: &[u8]) -> Result<Fields, CopyError> {
         .pointer("/segments/0/integrity")
         .map(|_| text_at("/segments/0/integrity/journal_integrity").unwrap_or(NO_JOURNAL));
     let encryption = text_at("/segments/0/encryption").unwrap_or_default();
-    // Another cipher was named already; a value of another type is named by the comparison with any template.
-    let kind = Protection::of(encryption, journal).unwrap_or(Protection {
-        integrity: Integrity::HmacSha256,
-        journal_mac: false,
-    });
+    // Another cipher, and one that is no text, was named already.
+    let kind = Protection::of(encryption, journal).ok_or_else(|| value("segments.0.encryption"))?;
     let template = template(kind).ok_or(CopyError::JsonArea)?;
     shape::compare(&template, &document)?;
     // Members, types and ranges are right; only a member that stands twice was invisible so far.

@@ -73,7 +73,13 @@ fn segment(document: &Value) -> Result<(), CopyError> {
                 found: String::new(),
             });
         }
-        Some(_) => {}
+        Some(other) => {
+            return Err(CopyError::Type {
+                field: "segments.0.encryption".to_owned(),
+                found: kind(other),
+                wanted: "a text",
+            });
+        }
     }
     let tags = document.pointer("/tokens/0/layout/tag_bytes");
     match (segment.get("integrity"), tags.and_then(Value::as_u64)) {

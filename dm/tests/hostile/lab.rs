@@ -50,18 +50,67 @@ impl Mutation {
     }
 }
 
+/// What kind of volume a lab has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    pub integrity: Integrity,
+    pub journal_mac: bool,
+    pub wipe: Wipe,
+}
+
+impl Shape {
+    /// All of it ready, the journal without a MAC.
+    pub fn plain(integrity: Integrity) -> Self {
+        Self {
+            integrity,
+            journal_mac: false,
+            wipe: Wipe::UpFront,
+        }
+    }
+
+    /// Every kind of integrity, one volume whose journal has a MAC, one that is not ready.
+    pub fn all() -> Vec<Self> {
+        let plain = Self::plain(Integrity::HmacSha256);
+        let kinds = Integrity::ALL.into_iter().map(Self::plain);
+        let others = [
+            Self {
+                journal_mac: true,
+                ..plain
+            },
+            Self {
+                wipe: Wipe::Behind {
+                    prefix_bytes: Wipe::LEAST_PREFIX_BYTES,
+                },
+                ..plain
+            },
+        ];
+        kinds.chain(others).collect()
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mac = if self.journal_mac { " journal-mac" } else { "" };
+        let behind = match self.wipe {
+            Wipe::UpFront => "",
+            Wipe::Behind { .. } => " not-ready",
+        };
+        write!(f, "{}{mac}{behind}", self.integrity)
+    }
+}
+
 /// A machine with one disk on which the volume was formatted.
 pub struct Lab {
     _dir: tempfile::TempDir,
     disk: PathBuf,
     file: std::fs::File,
-    pub integrity: Integrity,
+    pub shape: Shape,
     pub good: Vec<u8>,
     slowest: RefCell<Duration>,
 }
 
 impl Lab {
-    pub fn new(integrity: Integrity) -> Self {
+    pub fn new(shape: Shape) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let disk = dir.path().join("disk");
         let file = std::fs::File::create_new(&disk).unwrap();
@@ -75,7 +124,7 @@ impl Lab {
             _dir: dir,
             disk,
             file,
-            integrity,
+            shape,
             good: Vec::new(),
             slowest: RefCell::default(),
         };
@@ -107,10 +156,10 @@ impl Lab {
             volume: VOLUME,
             name: MappedName::new("state").unwrap(),
             device: Some(self.disk.clone()),
-            integrity: self.integrity,
-            journal_mac: false,
+            integrity: self.shape.integrity,
+            journal_mac: self.shape.journal_mac,
             filesystem: None,
-            wipe: Wipe::UpFront,
+            wipe: self.shape.wipe,
             grow: false,
         }
     }

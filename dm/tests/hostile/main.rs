@@ -13,6 +13,7 @@
 
 mod attacks;
 mod fields;
+mod kinds;
 mod lab;
 mod texts;
 mod tree;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use dawnkey_dm::Integrity;
 
-use lab::{Lab, Mutation};
+use lab::{Lab, Mutation, Shape};
 
 /// Longest time that one header may take, on a machine that does much else.
 const MOST_TIME: Duration = Duration::from_secs(2);
@@ -49,11 +50,11 @@ fn refuse_all(lab: &Lab, mutations: &[Mutation]) {
         *counts.entry(mutation.class).or_default() += 1;
     }
     for (class, count) in &counts {
-        println!("{}: {class}: {count} refused by name", lab.integrity);
+        println!("{}: {class}: {count} refused by name", lab.shape);
     }
     println!(
         "{}: {} mutations, slowest {:?}",
-        lab.integrity,
+        lab.shape,
         mutations.len(),
         lab.slowest()
     );
@@ -79,43 +80,52 @@ fn peak_memory_kib() -> u64 {
 
 #[test]
 fn refuses_every_member_of_the_json_removed_joined_retyped_out_of_range_or_twice() {
-    for integrity in [Integrity::HmacSha256, Integrity::None] {
-        let lab = Lab::new(integrity);
+    for shape in Shape::all() {
+        let lab = Lab::new(shape);
         refuse_all(&lab, &tree::Tree::mutations(&lab));
     }
 }
 
 #[test]
 fn refuses_every_binary_field_changed() {
-    for integrity in [Integrity::HmacSha256, Integrity::None] {
-        let lab = Lab::new(integrity);
+    for shape in Shape::all() {
+        let lab = Lab::new(shape);
         refuse_all(&lab, &fields::binary(&lab));
     }
 }
 
 #[test]
 fn refuses_every_known_attack_under_its_name() {
-    let lab = Lab::new(Integrity::HmacSha256);
+    let lab = Lab::new(Shape::plain(Integrity::HmacSha256));
     refuse_all(&lab, &attacks::mutations(&lab));
+}
+
+/// The same volume with less protection, or more than it has: what one kind's header says of another kind.
+#[test]
+fn refuses_every_kind_of_volume_turned_into_every_other() {
+    for shape in Shape::all() {
+        let lab = Lab::new(shape);
+        refuse_all(&lab, &kinds::mutations(&lab));
+    }
 }
 
 #[test]
 fn refuses_texts_made_for_the_parser() {
-    let lab = Lab::new(Integrity::HmacSha256);
+    let lab = Lab::new(Shape::plain(Integrity::HmacSha256));
     refuse_all(&lab, &texts::mutations(&lab));
 }
 
 #[test]
 fn refuses_copies_that_differ_and_headers_of_other_volumes_epochs_and_keys() {
-    let lab = Lab::new(Integrity::HmacSha256);
+    let lab = Lab::new(Shape::plain(Integrity::HmacSha256));
     refuse_all(&lab, &fields::headers(&lab));
 }
 
 /// One copy destroyed, the other good: the volume opens as the old good one, and its header is whole afterwards.
 #[test]
 fn one_destroyed_copy_opens_the_good_volume_and_nothing_else() {
-    for integrity in [Integrity::HmacSha256, Integrity::None] {
-        let lab = Lab::new(integrity);
+    for shape in Shape::all() {
+        let lab = Lab::new(shape);
         let good = dawnkey_dm::header::parse(&lab.good).unwrap().header;
         let key = good.open(&lab::dek(7)).unwrap();
         let repaired = fields::repaired(&lab);
@@ -126,6 +136,6 @@ fn one_destroyed_copy_opens_the_good_volume_and_nothing_else() {
             assert_eq!(opened.expose(), key.expose(), "{label}");
             assert_eq!(lab.refusal(region), None, "{label}");
         }
-        println!("{integrity}: {} destroyed copies repaired", repaired.len());
+        println!("{shape}: {} destroyed copies repaired", repaired.len());
     }
 }

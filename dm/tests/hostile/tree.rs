@@ -11,6 +11,7 @@ const FREE: &[&str] = &[
     "tokens.0.generation",
     "tokens.0.layout.journal_sections",
     "tokens.0.layout.data_sectors",
+    "tokens.0.layout.ready_sectors",
     "tokens.0.nonce",
     "tokens.0.volume_key",
     "digests.0.salt",
