@@ -288,7 +288,7 @@ mod leases;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
-mod properties;
+mod model;
 #[cfg(test)]
 mod rotation;
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(super) fn at(seconds: i64) -> Timestamp {
 }
 
 /// A header as a node reads it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Header {
     pub generation: u64,
     /// Which of the headers of that generation.
