@@ -3,10 +3,10 @@
 for port in /sys/class/virtio-ports/*; do
     [ "$(cat "$port/name" 2>/dev/null)" = dawnkey.control ] && control=/dev/${port##*/}
 done
-# await_host NAME: reports a step of that name, then waits until the host says go.
+# await_host NAME: reports a step of that name, then waits for a line of the host.
 await_host() {
     step "$1" true
-    read -r _ <"$control"
+    read -r said <"$control"
 }
 # more_modules: inserts what the second archive of some test images brings.
 more_modules() {

@@ -1,5 +1,8 @@
 //! Runs the benches: times and ratios of one run, and instruction counts.
 
+mod table;
+mod volume;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,11 +19,28 @@ const BENCHES: [(&str, &[&str]); 3] = [
     ("vtpm", &["rsa", "ecc"]),
 ];
 
-/// Runs every bench and prints what it says, then counts instructions.
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Subject {
+    /// Verification of evidence, beside other verifiers, with its instructions
+    Evidence,
+    /// Volumes, beside cryptsetup, in one boot of a machine
+    Volume,
+}
+
+/// Runs the benches of a subject and prints what they say.
 ///
 /// # Errors
 /// [`XtaskError::Vm`] with the words of the tool that failed.
-pub fn run(workspace: &Workspace, progress: &Progress) -> Result<(), XtaskError> {
+pub fn run(workspace: &Workspace, subject: Subject, progress: &Progress) -> Result<(), XtaskError> {
+    match subject {
+        Subject::Evidence => evidence(workspace, progress),
+        Subject::Volume => volume::run(workspace, progress),
+    }
+}
+
+/// Every bench of `attest/`, then its instructions.
+fn evidence(workspace: &Workspace, progress: &Progress) -> Result<(), XtaskError> {
     let mut counts = Vec::new();
     for (bench, words) in BENCHES {
         let program = progress.step(&format!("build bench {bench}"), || {

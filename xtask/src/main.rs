@@ -73,8 +73,12 @@ enum Task {
         /// Folder with a `cases.json`
         dir: std::path::PathBuf,
     },
-    /// Times verification of evidence, beside other verifiers, and counts its instructions
-    Bench,
+    /// Times what users wait for, beside other programs that do the same
+    Bench {
+        /// What to time
+        #[arg(value_enum, default_value_t = bench::Subject::Evidence)]
+        subject: bench::Subject,
+    },
     /// Installs what building and testing need, and nothing else
     Deps,
 }
@@ -109,9 +113,9 @@ fn run(task: &Task, progress: &Progress) -> Result<ExitCode, XtaskError> {
             deps::install(deps::Purpose::Test, progress)?;
             fuzz::run(&workspace, options, progress).map(|_| ())
         }
-        Task::Bench => {
+        Task::Bench { subject } => {
             deps::install(deps::Purpose::Bench, progress)?;
-            bench::run(&workspace, progress)
+            bench::run(&workspace, *subject, progress)
         }
         Task::Deps => deps::install(deps::Purpose::Test, progress).map(|_| ()),
     }?;

@@ -80,7 +80,15 @@ impl Lab {
                 "{VARIABLE} is not set: run `cargo xtask test --only vm`"
             ))
         })?;
-        let path = Path::new(&dir).join("lab.json");
+        Self::read(Path::new(&dir))
+    }
+
+    /// Opens a prepared directory.
+    ///
+    /// # Errors
+    /// [`VmError::Lab`] when `lab.json` in it is not of this version.
+    pub fn read(dir: &Path) -> Result<Self, VmError> {
+        let path = dir.join("lab.json");
         let text = fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
         serde_json::from_str(&text).map_err(|e| VmError::Lab(format!("{}: {e}", path.display())))
     }

@@ -104,9 +104,18 @@ impl Running {
     /// # Errors
     /// [`VmError::Io`] when the machine is gone.
     pub fn go(&mut self) -> Result<(), VmError> {
+        self.say("go")
+    }
+
+    /// Lets a guest go on and gives it one line, which is in `$said` then.
+    ///
+    /// # Errors
+    /// [`VmError::Io`] when the machine is gone.
+    pub fn say(&mut self, line: &str) -> Result<(), VmError> {
         self.connect()?;
+        let line = format!("{line}\n");
         let sent = match &mut self.control {
-            Some(control) => control.write_all(b"go\n"),
+            Some(control) => control.write_all(line.as_bytes()),
             None => Err(std::io::ErrorKind::NotConnected.into()),
         };
         sent.doing(|| "let the guest go on".to_owned())

@@ -1,21 +1,39 @@
-//! `dawnkey-test-io`: times reads and writes of a disk around the page cache, in test guests.
+//! `dawnkey-test-io`: times reads and writes of a disk around the page cache, and programs, in test guests.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Buffers begin at a multiple of this, as direct transfers demand.
 const ALIGNMENT: usize = 4096;
 
-/// Reads or writes a disk and prints the seconds that took.
+/// Does one thing and prints the seconds that took.
 #[derive(Debug, Parser)]
 #[command(name = "dawnkey-test-io")]
 struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Reads or writes a disk
+    Transfer(Transfer),
+    /// Runs a program; its output goes to standard error, its failure is ours
+    Run {
+        /// The program with its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Transfer {
     /// What to do
     action: Action,
     /// Order of the blocks
@@ -47,7 +65,11 @@ enum Order {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let said = run(&arguments).and_then(|seconds| writeln!(io::stdout(), "{seconds:.6}"));
+    let timed = match &arguments.task {
+        Task::Transfer(transfer) => run(transfer),
+        Task::Run { command } => program(command),
+    };
+    let said = timed.and_then(|seconds| writeln!(io::stdout(), "{seconds:.6}"));
     match said {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -57,8 +79,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// The time from start to end of a program.
+fn program(words: &[String]) -> io::Result<f64> {
+    let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    command.stdout(io::stderr());
+    let started = Instant::now();
+    let status = command.status()?;
+    let seconds = started.elapsed().as_secs_f64();
+    if status.success() {
+        return Ok(seconds);
+    }
+    Err(io::Error::other(format!("{program}: {status}")))
+}
+
 /// The time until everything is done and, for writes, flushed.
-fn run(arguments: &Arguments) -> io::Result<f64> {
+fn run(arguments: &Transfer) -> io::Result<f64> {
     let write = arguments.action == Action::Write;
     let file = OpenOptions::new()
         .read(true)
@@ -89,7 +126,7 @@ fn transfer(file: &File, offset: u64, buffer: &mut [u8], write: bool) -> io::Res
 }
 
 /// The same places in every run: both sides of a comparison get the same work.
-fn places(arguments: &Arguments) -> impl Iterator<Item = u64> {
+fn places(arguments: &Transfer) -> impl Iterator<Item = u64> {
     let (order, span) = (arguments.order, arguments.span.max(1));
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     (0..arguments.count).map(move |number| match order {
