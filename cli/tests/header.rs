@@ -26,7 +26,11 @@ impl Scene {
         let dek = Dek::take(&mut [7; 32]).unwrap();
         let layout = Layout::for_disk(Integrity::HmacSha256, DISK_BYTES as u64).unwrap();
         let (header, key) = SealedHeader::create(VOLUME, 1, 2, layout, &dek).unwrap();
-        let newer = header.advance(header.next(3), &dek, &key).unwrap().encode().to_vec();
+        let newer = header
+            .advance(header.next(3), &dek, &key)
+            .unwrap()
+            .encode()
+            .to_vec();
         let scene = Self {
             dir: tempfile::tempdir().unwrap(),
             older: header.encode().to_vec(),
@@ -178,4 +182,47 @@ fn header_of_a_larger_disk_and_a_changed_one_are_refused() {
     assert_eq!(run.code, 5, "{}", run.err);
     assert!(run.err.contains("both copies are torn"), "{}", run.err);
     assert_eq!(scene.region(), scene.older);
+}
+
+#[test]
+fn show_tells_blank_volume_refused_and_other_apart() {
+    let scene = Scene::new();
+    let show = |code: i32| {
+        let args = ["volume", "header", "show", "--disk", "disk", "--json"];
+        let run = dawnkey_with(scene.path(), &args, "");
+        assert_eq!(run.code, code, "{}", run.err);
+        serde_json::from_str::<serde_json::Value>(&run.out).unwrap()
+    };
+    let volume = show(0);
+    assert_eq!(
+        (&volume["state"], &volume["volume"], &volume["generation"]),
+        (&"volume".into(), &VOLUME.to_string().into(), &2.into())
+    );
+    assert_eq!(volume["copies"], "clean");
+    assert_eq!(volume["ready_bytes"], volume["total_bytes"]);
+    let mut cut = scene.newer.clone();
+    cut[..16384].copy_from_slice(&scene.older[..16384]);
+    scene.put(&cut);
+    let interrupted = show(0);
+    assert_eq!(interrupted["generation"], 3);
+    assert_eq!(
+        interrupted["copies"],
+        "the primary copy is one write behind"
+    );
+    let mut torn = scene.older.clone();
+    torn[5000] ^= 1;
+    torn[16384 + 5000] ^= 1;
+    scene.put(&torn);
+    let refused = show(1);
+    assert_eq!(refused["state"], "refused");
+    assert!(
+        refused["repair"]
+            .as_str()
+            .unwrap()
+            .contains("header restore")
+    );
+    scene.put(&[0; REGION]);
+    assert_eq!(show(1)["state"], "other");
+    std::fs::write(scene.path().join("disk"), vec![0; DISK_BYTES]).unwrap();
+    assert_eq!(show(0)["state"], "blank");
 }

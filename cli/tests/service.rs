@@ -3,91 +3,14 @@
 
 mod common;
 
-use common::{Run, dawnkey, dawnkey_init_with_roots, edit, init};
+use common::scene::{Scene, VOLUME};
+use common::{dawnkey, edit, init};
 use dawnkey_dm::geometry::{Integrity, Layout};
 use dawnkey_dm::header::SealedHeader;
-use dawnkey_keyservice::config::{Config, Start};
-use dawnkey_keyservice::server::{Running, Service};
-use dawnkey_secret::{Dek, MasterSecret};
+use dawnkey_secret::Dek;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
-use tokio::runtime::Runtime;
 use uuid::Uuid;
-
-const MASTER: [u8; 32] = [0x5a; 32];
-const VOLUME: Uuid = Uuid::from_u128(0x5f3c_2f0e_8c1b_4f86_9d0e_2f6f_1f0a_7b11);
-
-/// A directory as `dawnkey init` makes it, with the service that it configures at work.
-struct Scene {
-    dir: tempfile::TempDir,
-    salt: [u8; 32],
-    runtime: Runtime,
-    service: Running,
-}
-
-impl Scene {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        dawnkey_init_with_roots(dir.path());
-        let file = dir.path().join("keyservice.toml");
-        for port in ["127.0.0.1:8443", "127.0.0.1:8444", "127.0.0.1:9464"] {
-            edit(&file, port, "127.0.0.1:0");
-        }
-        let config = Config::load(&file).unwrap();
-        let salt = config.kek.salt;
-        let master_secret = MasterSecret::take(&mut MASTER.to_vec()).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let start = Start {
-            config,
-            master_secret,
-        };
-        let service = runtime.block_on(Service::start(start)).unwrap();
-        let admin = service.addresses.admin.to_string();
-        edit(&dir.path().join("admin.toml"), "127.0.0.1:8444", &admin);
-        Self {
-            dir,
-            salt,
-            runtime,
-            service,
-        }
-    }
-
-    fn run(&self, args: &[&str]) -> Run {
-        dawnkey(self.dir.path(), args)
-    }
-
-    /// Runs a command that must succeed and reads its JSON.
-    fn json(&self, args: &[&str]) -> Value {
-        let run = self.run(&[args, &["--json"]].concat());
-        assert_eq!(run.code, 0, "{args:?}: {}", run.err);
-        serde_json::from_str(&run.out).unwrap()
-    }
-
-    fn create(&self) -> Value {
-        let id = VOLUME.to_string();
-        self.json(&[
-            "volume", "create", "--policy", "state", "--id", &id, "--label", "node-1",
-        ])
-    }
-
-    /// The volume's DEK, derived here from master secret and salt as docs/protocol.md says.
-    fn dek(&self) -> Dek {
-        let info = format!("key-{VOLUME}");
-        Dek::fill(|key| {
-            hkdf::Hkdf::<sha2::Sha256>::new(Some(&self.salt), &MASTER).expand(info.as_bytes(), key)
-        })
-        .unwrap()
-    }
-
-    fn stop(self) -> tempfile::TempDir {
-        assert!(self.runtime.block_on(self.service.shutdown()));
-        self.dir
-    }
-}
 
 #[test]
 fn creates_lists_shows_and_retires_a_volume() {

@@ -1,7 +1,9 @@
-//! `dawnkey volume header`: the 32 KiB of a volume's header, saved to a file and written back.
+//! `dawnkey volume header`: the 32 KiB of a volume's header: shown, saved to a file and written back.
 //!
 //! A saved header opens nothing without the DEK. Written back it must be one that Dawnkey wrote for this volume, and
 //! what it replaces is kept in a file first.
+
+mod show;
 
 use super::disk::{self, Held};
 use crate::confirm;
@@ -25,6 +27,7 @@ pub(crate) struct HeaderArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Show(show::ShowArgs),
     /// Save a volume's header to a file
     ///
     /// Every unlock writes a new header, so that a backup is of the moment: save it anew after unlocks that matter. It
@@ -128,6 +131,7 @@ impl HeaderArgs {
     /// Runs the command.
     pub(crate) fn run(&self, output: Output) -> Result<Exit, Failure> {
         match &self.command {
+            Command::Show(args) => args.run(output),
             Command::Backup(args) => args.run(output),
             Command::Restore(args) => args.run(output),
         }

@@ -136,7 +136,10 @@ impl MigrateArgs {
         let region = disk::region(disk)?;
         let written = disk::parse(&region, &self.taking.disk, header.volume())?.header;
         unseal::volume_key(&written, dek, &self.taking.disk)?;
-        let view = service.adopt(&self.taking, "migrated", written.seen().digest)?;
+        let view = match service.taken()? {
+            Some(view) => view,
+            None => service.adopt(&self.taking, "migrated", written.seen().digest)?,
+        };
         forget_keyslots(disk).map_err(|e| {
             Failure::local(
                 format!("overwrite the old keyslots: {e}; the volume itself is migrated"),

@@ -71,7 +71,7 @@ enum Command {
   dawnkey volume show 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11 --json | jq .next_epoch")]
     Rotate(IdArgs),
     ExportKey(export::ExportArgs),
-    /// Save a volume's header to a file, and write it back
+    /// Show a volume's header, save it to a file, write it back
     Header(header::HeaderArgs),
     Rescue(rescue::RescueArgs),
     #[cfg(feature = "adopt")]

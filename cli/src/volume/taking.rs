@@ -53,14 +53,29 @@ impl<'a> Service<'a> {
         Admin::connect(self.profile.load()?)
     }
 
-    /// Makes the record, unless an earlier run did, and gives the DEK of the first epoch.
-    pub(super) fn dek(&self, args: &TakingArgs) -> Result<Dek, Failure> {
+    /// The record, if there is one.
+    fn record(&self) -> Result<Option<wire::VolumeRecord>, Failure> {
         let what = "list the volumes";
         let known = self.connect()?.call(what, "the service", async |client| {
             client.list_volumes(wire::ListVolumesRequest {}).await
         })?;
-        let id = self.volume.as_bytes().to_vec();
-        if known.volumes.iter().all(|record| record.volume_id != id) {
+        let id = self.volume.as_bytes();
+        let mut records = known.volumes.into_iter();
+        Ok(records.find(|record| record.volume_id == id))
+    }
+
+    /// The record of a volume that an earlier run handed over and that no node has opened since.
+    pub(super) fn taken(&self) -> Result<Option<VolumeView>, Failure> {
+        let first = |record: &wire::VolumeRecord| {
+            record.state == "active" && record.generation == u64::from(FIRST)
+        };
+        Ok(self.record()?.filter(first).map(VolumeView::from))
+    }
+
+    /// Makes the record, unless an earlier run did, and gives the DEK of the first epoch.
+    pub(super) fn dek(&self, args: &TakingArgs) -> Result<Dek, Failure> {
+        if self.record()?.is_none() {
+            let id = self.volume.as_bytes().to_vec();
             let request = wire::CreateVolumeRequest {
                 volume_id: id,
                 policy: args.policy.clone(),

@@ -1,6 +1,8 @@
 //! What the tests of the real binary share.
 #![allow(dead_code, clippy::unwrap_used)] // every test binary uses another part
 
+pub mod scene;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
