@@ -50,6 +50,12 @@ impl Foreign {
         &self.header
     }
 
+    /// Bytes of the disk that it was read from.
+    #[must_use]
+    pub const fn disk_bytes(&self) -> u64 {
+        self.disk_bytes
+    }
+
     /// Header and keyslots as bytes, from the disk's begin.
     #[must_use]
     pub fn area(&self) -> &[u8] {
