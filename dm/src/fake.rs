@@ -153,7 +153,7 @@ impl Activation for NoKernel {
     fn activate(
         &mut self,
         plan: &Plan<'_>,
-        disk: &dyn Disk,
+        disk: &mut dyn Disk,
         _: &VolumeKey,
         _: &mut Timings,
     ) -> Result<Activated, MapError> {

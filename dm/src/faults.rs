@@ -8,7 +8,7 @@ use crate::disk::OpenError;
 use crate::error::MapError;
 use crate::geometry::Integrity;
 use crate::header::{self, REGION_BYTES, parse};
-use crate::mapper::{Found, Grant, Mapper, Wanted, Wipe};
+use crate::mapper::{Found, Grant, Mapper, Rotation, Wanted, Wipe};
 use crate::tables::MappedName;
 use crate::testing::{OneDisk, Remembered};
 use crate::volumes::Volumes;
@@ -181,6 +181,97 @@ fn refuses_disk_in_use_for_opening_and_for_formatting() {
         let refused = volumes.find(&wanted()).unwrap_err();
         assert!(matches!(refused, MapError::InUse { holder, .. } if holder == "dm-3"));
         assert_eq!(disk.lock().log, []);
+    }
+}
+
+#[test]
+fn shrunk_disk_is_refused_by_name_whether_it_may_grow_or_not() {
+    for grow in [false, true] {
+        let (disk, mut volumes) = formatted();
+        disk.lock().resize(DISK_BYTES - (1 << 20));
+        let wanted = Wanted { grow, ..wanted() };
+        let refused = volumes.find(&wanted).unwrap_err();
+        let (bytes, needed) = (DISK_BYTES as u64 - (1 << 20), DISK_BYTES as u64);
+        assert!(
+            matches!(refused, MapError::Shrunk { bytes: b, needed: n, .. } if b == bytes && n <= needed),
+            "{refused}"
+        );
+        assert_eq!(disk.lock().log, []);
+    }
+}
+
+#[test]
+fn grown_disk_gives_more_only_where_the_configuration_says_so() {
+    for grow in [false, true] {
+        let (disk, mut volumes) = formatted();
+        disk.lock().resize(2 * DISK_BYTES);
+        let wanted = Wanted { grow, ..wanted() };
+        let Found::Volume(volume) = volumes.find(&wanted).unwrap() else {
+            panic!("not found");
+        };
+        let before = volume.header.layout();
+        let mapped = volumes.open(volume, &dek(), GRANT, None).unwrap();
+        assert_eq!(mapped.ready.ready_bytes, before.data_sectors() * 512);
+        assert_eq!(mapped.ready.is_complete(), !grow);
+        // And the next boot finds the layout that this one left.
+        volumes.activation = Remembered::default();
+        let Found::Volume(volume) = volumes.find(&wanted).unwrap() else {
+            panic!("not found");
+        };
+        assert_eq!(
+            volume.header.layout().data_sectors() > before.data_sectors(),
+            grow
+        );
+    }
+}
+
+#[test]
+fn rotation_that_is_not_to_the_next_epoch_is_refused_and_writes_nothing() {
+    for epoch in [0, 1, 3, u32::MAX] {
+        let (disk, mut volumes) = formatted();
+        let Found::Volume(volume) = volumes.find(&wanted()).unwrap() else {
+            panic!("not found");
+        };
+        let rotation = Rotation { epoch, dek: dek() };
+        let refused = volumes.open(volume, &dek(), GRANT, Some(&rotation));
+        assert!(matches!(
+            refused.unwrap_err(),
+            MapError::RotationEpoch { grant: 1, rotation } if rotation == epoch
+        ));
+        assert_eq!(volumes.activation.mapped, []);
+        assert_eq!(disk.lock().log, []);
+    }
+}
+
+#[test]
+fn failed_write_of_a_rotated_header_unmaps_and_leaves_a_header_of_one_epoch_or_the_next() {
+    for failing in 0..4 {
+        let (disk, mut volumes) = formatted();
+        let Found::Volume(volume) = volumes.find(&wanted()).unwrap() else {
+            panic!("not found");
+        };
+        let next = Dek::take(&mut [8; 32]).unwrap();
+        let rotation = Rotation {
+            epoch: 2,
+            dek: next,
+        };
+        disk.lock().fail_after = Some(failing);
+        let refused = volumes.open(volume, &dek(), GRANT, Some(&rotation));
+        assert!(matches!(
+            refused,
+            Err(MapError::Disk {
+                doing: "write the header",
+                ..
+            })
+        ));
+        assert_eq!(volumes.activation.mapped, []);
+        let region = disk.lock().bytes()[..REGION_BYTES].to_vec();
+        let header = parse(&region).unwrap().header;
+        let opens = match header.seen().epoch {
+            1 => header.open(&dek()),
+            _ => header.open(&rotation.dek),
+        };
+        assert!(opens.is_ok());
     }
 }
 

@@ -130,7 +130,7 @@ impl Activation for KernelActivation {
     fn activate(
         &mut self,
         plan: &Plan<'_>,
-        disk: &dyn Disk,
+        disk: &mut dyn Disk,
         key: &VolumeKey,
         timings: &mut Timings,
     ) -> Result<Activated, MapError> {

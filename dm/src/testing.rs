@@ -68,6 +68,11 @@ impl MemoryDisk {
         &self.bytes
     }
 
+    /// Makes the disk larger or smaller.
+    pub fn resize(&mut self, bytes: usize) {
+        self.bytes.resize(bytes, 0);
+    }
+
     /// Sets bytes behind everybody's back.
     pub fn load(&mut self, offset: u64, bytes: &[u8]) {
         let at = usize::try_from(offset).unwrap();
@@ -215,6 +220,19 @@ impl Disk for OneDisk {
     }
 }
 
+/// What dm-integrity does when it starts on a disk that has grown: it notes how many sectors there are now, durably.
+fn note_more_sectors(plan: &Plan<'_>, disk: &mut dyn Disk) -> io::Result<()> {
+    let now = plan.layout.grown(disk.bytes()).unwrap_or(plan.layout);
+    if plan
+        .wiped_before
+        .is_none_or(|before| before == now.data_sectors())
+    {
+        return Ok(());
+    }
+    disk.write_at(DATA_OFFSET_BYTES, &superblock::expected(&now))?;
+    disk.flush()
+}
+
 /// Remembers what is mapped, and the key it was mapped with.
 #[derive(Debug, Default)]
 pub struct Remembered {
@@ -252,11 +270,12 @@ impl Activation for Remembered {
     fn activate(
         &mut self,
         plan: &Plan<'_>,
-        disk: &dyn Disk,
+        disk: &mut dyn Disk,
         key: &VolumeKey,
         _: &mut Timings,
     ) -> Result<Activated, MapError> {
         check_superblock(disk, plan, superblock::check)?;
+        note_more_sectors(plan, disk).map_err(disk_error("start", Path::new("/dev/memory")))?;
         let entry = (plan.name.to_string(), key.expose().to_vec());
         self.mapped.push(entry);
         let found = plan.wiped_before.map_or(0, |end| self.wiped_to.min(end));

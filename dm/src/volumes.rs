@@ -60,7 +60,7 @@ pub(crate) trait Activation {
     fn activate(
         &mut self,
         plan: &Plan<'_>,
-        disk: &dyn Disk,
+        disk: &mut dyn Disk,
         key: &VolumeKey,
         timings: &mut Timings,
     ) -> Result<Activated, MapError>;
@@ -108,7 +108,7 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
         };
         let activated = self
             .activation
-            .activate(&plan, disk.as_ref(), &key, &mut timings)?;
+            .activate(&plan, disk.as_mut(), &key, &mut timings)?;
         let next = timed(&mut timings.seal, || {
             let next = Next {
                 generation: grant.generation,
@@ -161,7 +161,7 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
         progress(Progress::Map);
         let activated = self
             .activation
-            .activate(&plan, disk.as_ref(), &key, &mut timings)?;
+            .activate(&plan, disk.as_mut(), &key, &mut timings)?;
         drop(key);
         progress(Progress::Commit);
         let fresh = (&header, Condition::Clean);

@@ -340,3 +340,32 @@ fn search_reads_few_blocks_however_large_the_volume_is() {
         assert!(blocks.reads < 4096 + 300);
     }
 }
+
+/// A disk that fails while it is wiped: the wipe ends with its error, and whatever was shown before was whole.
+#[test]
+fn failed_write_or_flush_ends_the_wipe_and_shows_nothing_that_was_not_flushed() {
+    let (ready, end) = (World::bytes(4096), World::bytes(24_000));
+    for failing in 0..100 {
+        let mut drive = Drive::new(24_000, 4096);
+        drive.power = Some(failing);
+        let steps = Steps::new(ready, end);
+        let found = find(&steps, &mut drive).unwrap();
+        let shown = Cell::new(ready);
+        let ended = Run {
+            steps,
+            visible: ready,
+            stride: STEP_BYTES,
+            wait: &mut |_| true,
+            show: &mut |bytes| {
+                shown.set(bytes);
+                Ok(())
+            },
+        }
+        .go(found, &mut drive);
+        assert_eq!(ended.is_err(), shown.get() < end, "{failing}");
+        // Nothing of what was not flushed stays.
+        drive.cut(|| false);
+        let visible = &drive.now[..shown.get() as usize / BLOCK];
+        assert!(!visible.contains(&Block::Never), "{failing}");
+    }
+}

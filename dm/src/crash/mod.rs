@@ -12,6 +12,8 @@
     clippy::print_stdout
 )]
 
+mod life;
+
 use std::collections::BTreeMap;
 
 use crate::blank::Content;
