@@ -12,6 +12,7 @@
 
 mod asking;
 mod closing;
+mod disk;
 
 pub use closing::{ClosedBoot, Unconfirmed, close_boot};
 
@@ -23,12 +24,13 @@ use crate::service::{KeyService, Session};
 use asking::ask;
 use dawnkey_attest::collect::Attester;
 use dawnkey_attest::evidence::{Evidence, Exchange};
-use dawnkey_dm::{Found, Grant, HeaderSeen, Mapped as Mapping, Mapper, Rotation};
+use dawnkey_dm::{Grant, HeaderSeen, Mapped as Mapping, Mapper, Rotation};
 use dawnkey_proto::binding::{self, Bound, Role};
 use dawnkey_proto::closing::{self as closed_boot, Opened};
 use dawnkey_proto::message::{Ask, Request, SeenHeader};
 use dawnkey_proto::seal::{Recipient, SealError};
 use dawnkey_secret::{ConfirmToken, Dek};
+use disk::Disk;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -50,7 +52,7 @@ pub struct Unlock<State> {
 /// The disk is found, the request is made.
 pub struct Measured {
     volume: Uuid,
-    disk: Found,
+    disk: Disk,
     ask: Ask,
     recipient: Recipient,
     body: Vec<u8>,
@@ -67,7 +69,7 @@ pub struct Attested<S> {
 /// The key is here.
 pub struct Released<S> {
     volume: Uuid,
-    disk: Found,
+    disk: Disk,
     dek: Dek,
     rotation: Option<Rotation>,
     token: ConfirmToken,
@@ -144,15 +146,16 @@ impl<State> Unlock<State> {
 impl Unlock<Measured> {
     /// Finds the volume and makes the request with a key pair of this boot.
     pub fn measure(
-        VolumeConfig { wanted, .. }: &VolumeConfig,
+        config: &VolumeConfig,
         node_name: &str,
         mapper: &mut impl Mapper,
         report: Sink<'_>,
     ) -> Result<Self, UnlockError> {
+        let wanted = &config.wanted;
         let mut trace = Trace::default();
         let disk = trace
             .stages
-            .time(Stage::Find, || mapper.find(wanted))
+            .time(Stage::Find, || Disk::find(config, mapper))
             .map_err(UnlockError::Find)?;
         let ask = ask(&disk);
         report(&match ask.seen() {
@@ -297,13 +300,19 @@ impl<S> Unlock<Released<S>> {
         let mut trace = self.trace;
         let began = Instant::now();
         let (outcome, stage, mapping) = match disk {
-            Found::Volume(sealed) => {
+            Disk::Volume(sealed) => {
                 let mapping = mapper
                     .open(sealed, &dek, grant, rotation.as_ref())
                     .map_err(UnlockError::Open)?;
                 (Outcome::Unlocked, Stage::Open, mapping)
             }
-            Found::Blank(blank) => {
+            Disk::Adopted(volume) => {
+                let mapping = mapper
+                    .open_adopted(*volume, &dek)
+                    .map_err(UnlockError::Open)?;
+                (Outcome::Unlocked, Stage::Open, mapping)
+            }
+            Disk::Blank(blank) => {
                 let mut progress = |p| report(&Event::formatting(p));
                 let mapping = mapper
                     .format(blank, &dek, grant, &mut progress)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
+use crate::adopt::AdoptError;
 use crate::blank::Content;
 use crate::disk::OpenError;
 use crate::geometry::{BadLayout, DiskTooSmall, Integrity};
@@ -66,6 +67,14 @@ pub enum MapError {
         device: PathBuf,
         /// What was recognised.
         content: Content,
+    },
+    /// An adopted volume could not be found or opened.
+    #[error("open the adopted volume on {}", device.display())]
+    Adopted {
+        /// The disk.
+        device: PathBuf,
+        /// Why.
+        source: AdoptError,
     },
     /// The configured disk is too small for a volume.
     #[error("use {} for a new volume", device.display())]

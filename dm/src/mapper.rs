@@ -6,6 +6,7 @@ use std::time::Duration;
 use dawnkey_secret::Dek;
 use uuid::Uuid;
 
+use crate::adopt::AdoptedVolume;
 use crate::disk::Disk;
 use crate::error::MapError;
 use crate::geometry::{BLOCK_BYTES, BLOCK_SECTORS, Integrity, Layout, SECTOR_BYTES};
@@ -269,6 +270,16 @@ pub trait Mapper {
         grant: Grant,
         rotation: Option<&Rotation>,
     ) -> Result<Mapped, MapError>;
+
+    /// Looks at the configured disk, and no other, for a volume that something else formatted; writes nothing.
+    fn find_adopted(&mut self, wanted: &Wanted) -> Result<AdoptedVolume, MapError> {
+        AdoptedVolume::find(wanted)
+    }
+
+    /// Maps such a volume with the DEK in one of its keyslots. Its header stays as it is.
+    fn open_adopted(&mut self, volume: AdoptedVolume, dek: &Dek) -> Result<Mapped, MapError> {
+        volume.open(dek)
+    }
 
     /// Makes the volume on a blank disk, filesystem included. The header is written last: before that the disk is
     /// blank for [`Mapper::find`], and formatting can begin anew.

@@ -1,5 +1,6 @@
 //! From evidence to a key: the calls over one connection, and what a verdict must be to count.
 
+use super::disk::Disk;
 use super::{Attested, Failed, Measured, Released, Trace, Unlock, wire_header};
 use crate::error::{AskError, ProtocolError};
 use crate::report::{Event, Sink, Stage};
@@ -7,7 +8,7 @@ use crate::retry::Budget;
 use crate::service::Session;
 use dawnkey_attest::collect::{Attester, CollectError};
 use dawnkey_attest::evidence::{Evidence, Exchange};
-use dawnkey_dm::{Found, Grant, Rotation};
+use dawnkey_dm::{Grant, Rotation};
 use dawnkey_proto::message::{Answer, Ask, Challenge, EvidenceItem, Release, SeenHeader};
 use dawnkey_secret::{ConfirmToken, Dek};
 use tokio::time::Instant;
@@ -124,10 +125,11 @@ impl<S: Session, A: Attester> Dialogue<'_, S, A> {
 }
 
 /// What the disk makes us ask for.
-pub(super) fn ask(disk: &Found) -> Ask {
+pub(super) fn ask(disk: &Disk) -> Ask {
     match disk {
-        Found::Volume(volume) => Ask::Unlock(wire_header(&volume.seen())),
-        Found::Blank(_) => Ask::Provision,
+        Disk::Volume(volume) => Ask::Unlock(wire_header(&volume.seen())),
+        Disk::Adopted(volume) => Ask::Adopted(wire_header(&volume.seen())),
+        Disk::Blank(_) => Ask::Provision,
     }
 }
 
@@ -144,6 +146,7 @@ fn open(measured: &Measured, answer: Answer) -> Result<Opened, AskError> {
     let release = match (measured.ask.seen(), answer) {
         (_, Answer::Refuse(refusal)) => return Err(AskError::Refused(refusal)),
         (_, Answer::Challenge(_)) => return Err(ProtocolError::SecondChallenge.into()),
+        (Some(seen), Answer::Release(release)) if measured.ask.adopted() => same(seen, release)?,
         (Some(seen), Answer::Release(release)) => newer(seen, release)?,
         (None, Answer::Provision(provision)) => provision.release,
         (Some(_), Answer::Provision(_)) => return Err(ProtocolError::ProvisionForUnlock.into()),
@@ -170,6 +173,23 @@ fn open(measured: &Measured, answer: Answer) -> Result<Opened, AskError> {
         token,
         rotation,
     })
+}
+
+/// The header's epoch and generation: an adopted volume keeps its header.
+fn same(seen: &SeenHeader, release: Release) -> Result<Release, ProtocolError> {
+    if release.epoch != seen.epoch || release.rotation.is_some() {
+        return Err(ProtocolError::Epoch {
+            seen: seen.epoch,
+            released: release.epoch,
+        });
+    }
+    if release.generation != seen.generation {
+        return Err(ProtocolError::Generation {
+            seen: seen.generation,
+            released: release.generation,
+        });
+    }
+    Ok(release)
 }
 
 /// The header's epoch and a later generation than the header's: nothing else can be meant for this disk.

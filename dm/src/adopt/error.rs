@@ -1,5 +1,7 @@
 //! Why a foreign LUKS2 header is not taken, each by its name.
 
+use uuid::Uuid;
+
 use crate::header::{CopyName, Torn};
 
 /// Why a LUKS2 header that Dawnkey did not write is not taken. Everything is judged before any library sees a byte.
@@ -261,6 +263,22 @@ pub enum AdoptError {
     /// All 32 keyslots are taken, or no room is left.
     #[error("add a keyslot: no keyslot is free; `cryptsetup luksKillSlot` frees one")]
     NoFreeKeyslot,
+    /// An adopted volume without a configured disk.
+    #[error("the configuration names no disk; an adopted volume needs `device`")]
+    NoDevice,
+    /// The configured disk carries another volume.
+    #[error("the disk carries volume {found}, must be {wanted}")]
+    OtherVolume {
+        /// As read.
+        found: Uuid,
+        /// As configured.
+        wanted: Uuid,
+    },
+    /// This program cannot open keyslots.
+    #[error(
+        "this program was built without libcryptsetup; adopted volumes need the cargo feature `adopt` (agent: `adopted`)"
+    )]
+    NotBuilt,
     /// libcryptsetup failed.
     #[error("{doing} with libcryptsetup: {detail}")]
     Library {

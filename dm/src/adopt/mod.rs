@@ -15,6 +15,7 @@ mod rules;
 mod tests;
 #[cfg(feature = "adopt")]
 mod unlock;
+mod volume;
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -24,6 +25,7 @@ use rules::Rules;
 
 pub use error::{AdoptError, ForeignError};
 pub use memory::Foreign;
+pub use volume::AdoptedVolume;
 
 /// A foreign header that was taken, as values.
 #[derive(Debug, Clone, PartialEq, Eq)]
