@@ -27,14 +27,17 @@ struct Scene {
 
 impl Scene {
     fn new(integrity: Integrity) -> Self {
+        Self::with(Layout::for_disk(integrity, DISK_BYTES).unwrap())
+    }
+
+    fn with(layout: Layout) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::for_disk(integrity, DISK_BYTES).unwrap();
         let dek = Dek::take(&mut [7; 32]).unwrap();
         let (header, key) = SealedHeader::create(VOLUME, 1, 4, layout, &dek).unwrap();
         let disk = std::fs::File::create(dir.path().join("disk")).unwrap();
         disk.set_len(DISK_BYTES).unwrap();
         disk.write_all_at(header.encode().as_slice(), 0).unwrap();
-        if integrity != Integrity::None {
+        if layout.integrity().has_tags() {
             let superblock = superblock::expected(&layout);
             disk.write_all_at(&superblock, DATA_OFFSET).unwrap();
         }
@@ -65,8 +68,8 @@ impl Scene {
 }
 
 #[test]
-fn cryptsetup_accepts_the_key_with_and_without_integrity() {
-    for (integrity, bits) in [(Integrity::HmacSha256, 768), (Integrity::None, 512)] {
+fn cryptsetup_accepts_the_key_of_every_kind_of_integrity() {
+    for (integrity, bits) in Integrity::ALL.map(|kind| (kind, 8 * kind.volume_key_bytes())) {
         let scene = Scene::new(integrity);
         let run = scene.rescue(&["--check", "--json"], &scene.dek);
         assert_eq!(run.code, 0, "{}", run.err);
@@ -160,4 +163,16 @@ fn writing_needs_the_id_and_a_mapping_needs_a_name_that_fits() {
     assert_eq!(run.code, 2, "{}", run.err);
     let run = scene.rescue(&["--name", "../control"], &scene.dek);
     assert_eq!(run.code, 2, "{}", run.err);
+}
+
+#[test]
+fn volume_whose_wipe_has_not_ended_is_taken_and_one_with_a_journal_mac_is_refused_by_name() {
+    let layout = Layout::for_disk(Integrity::HmacSha256, DISK_BYTES).unwrap();
+    let scene = Scene::with(layout.with_ready(32768).unwrap());
+    let run = scene.rescue(&["--check"], &scene.dek);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let scene = Scene::with(layout.with_journal_mac(true));
+    let run = scene.rescue(&["--check"], &scene.dek);
+    assert_eq!(run.code, 5, "{}", run.err);
+    assert!(run.err.contains("the agent opens it there"), "{}", run.err);
 }

@@ -221,6 +221,35 @@ fn migrates_a_state_disk_with_and_without_integrity_and_leaves_its_data() {
 }
 
 #[test]
+fn rotates_once_until_the_node_has_unlocked_and_shows_both_epochs() {
+    let disk = Disk::of_constellation(Integrity::None);
+    let id = VOLUME.to_string();
+    let rotate = ["volume", "rotate", &id];
+    // Nothing to rotate before the volume has a header.
+    assert_eq!(disk.scene.run(&rotate).code, 4);
+    assert_eq!(disk.migrate(&["--yes"]).code, 0);
+    let rotated = disk.scene.json(&rotate);
+    assert_eq!(
+        (&rotated["epoch"], &rotated["next_epoch"]),
+        (&1.into(), &2.into())
+    );
+    let shown = disk.scene.run(&["volume", "show", &id]).out;
+    assert!(
+        shown.contains("1, 2 from the node's next unlock on"),
+        "{shown}"
+    );
+    let again = disk.scene.run(&rotate);
+    assert_eq!(again.code, 4);
+    assert!(
+        again
+            .err
+            .contains("waits for the node's next unlock already"),
+        "{}",
+        again.err
+    );
+}
+
+#[test]
 fn a_cut_at_every_write_leaves_the_old_or_the_new_header_and_is_finished_by_the_next_run() {
     let disk = Disk::of_constellation(Integrity::None);
     let before = disk.bytes();
@@ -294,6 +323,10 @@ fn adopted_volume_opens_with_the_services_dek_and_with_its_passphrase() {
     assert!(disk.opens_with(b"a passphrase"));
     assert!(disk.bytes()[DATA_OFFSET..] == before[DATA_OFFSET..]);
     assert!(std::fs::read(disk.file("old")).unwrap() == before[..DATA_OFFSET]);
+    // A rescue finds the keyslot, and cryptsetup opens it.
+    let id = VOLUME.to_string();
+    let rescue = ["volume", "rescue", &id, "--disk", "disk", "--check"];
+    assert_eq!(disk.scene.json(&rescue)["adopted"], true);
     // A changed header is recorded by the same command; the keyslot is there already.
     disk.private("second", b"second");
     let add = ["luksAddKey", "-q", "--key-file", "old-key"];

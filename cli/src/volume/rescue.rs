@@ -3,8 +3,10 @@
 //! Everything is checked here first, with the agent's own code: the header, the seal, the disk's size, the integrity
 //! layer's superblock. Then cryptsetup gets the checked header and the key, neither of them through a file on a disk.
 
-use super::stock::{self, Key, Opening};
-use super::unseal::{self, DekArgs};
+mod subject;
+
+use super::stock::{self, Opening};
+use super::unseal::DekArgs;
 use super::{disk, harden};
 use crate::confirm;
 use crate::outcome::{Exit, Failure};
@@ -12,13 +14,9 @@ use crate::output::{self, Output, fields};
 use crate::profile::ProfileArgs;
 use clap::Args;
 use dawnkey_dm::MappedName;
-use dawnkey_dm::disk::Disk;
-use dawnkey_dm::geometry::DATA_OFFSET_BYTES;
-use dawnkey_dm::header::SealedHeader;
-use dawnkey_dm::superblock::{self, SUPERBLOCK_BYTES};
-use dawnkey_secret::VolumeKey;
 use serde::Serialize;
 use std::path::PathBuf;
+use subject::{Opener, Subject};
 use uuid::Uuid;
 
 /// Open a volume with stock cryptsetup, from its disk or an image of it
@@ -67,12 +65,14 @@ struct Rescued {
     disk: String,
     epoch: u32,
     generation: u64,
+    /// An adopted volume: the key is the passphrase of a keyslot.
+    adopted: bool,
     integrity: String,
     key_bits: usize,
     read_only: bool,
     /// `null`: nothing was opened.
     device: Option<String>,
-    /// What does the same with the volume key in the file `KEY`.
+    /// What does the same with the key in the file `KEY`.
     command: String,
 }
 
@@ -81,14 +81,11 @@ impl RescueArgs {
     pub(crate) fn run(&self, profile: &ProfileArgs, output: Output) -> Result<Exit, Failure> {
         let name = self.mapping_name()?;
         let disk = disk::open(&self.disk)?;
-        let region = disk::region(&disk)?;
-        let header = disk::parse(&region, &self.disk, self.id)?.header;
-        check_disk(&header, &disk)?;
+        let subject = Subject::read(&disk, self.id)?;
         harden()?;
-        let seen = header.seen();
-        let dek = self.dek.dek(profile, self.id, seen.epoch)?;
-        let key = unseal::volume_key(&header, &dek, &self.disk)?;
-        drop(dek);
+        let (epoch, _) = subject.epoch_and_generation();
+        let dek = self.dek.dek(profile, self.id, epoch)?;
+        let opener = subject.open(dek, &self.disk)?;
         if self.read_write {
             let consequence = "The volume is opened for writing. Make sure that no node runs it: two machines writing to \
                                one volume destroy it.";
@@ -99,18 +96,17 @@ impl RescueArgs {
             name: Some(name.as_str()),
             read_only: !self.read_write,
         };
-        let volume_key = Key::Volume(key.expose());
-        let command = stock::quoted(&opening.words(volume_key, "KEY", None));
+        let command = stock::quoted(&opening.words(opener.key(), "KEY", None));
         let opened = !self.print && !self.check;
         if self.check {
             opening.name = None;
         }
         if !self.print {
-            opening.run(volume_key, header.encode().as_slice())?;
+            opening.run(opener.key(), &subject.area())?;
         }
-        self.show(&header, &key, opened.then_some(&name), command, output)?;
+        self.show(&subject, &opener, opened.then_some(&name), command, output)?;
         if opened {
-            self.advise(&header, &name);
+            self.advise(&subject, &name);
         }
         Ok(Exit::Done)
     }
@@ -124,20 +120,21 @@ impl RescueArgs {
 
     fn show(
         &self,
-        header: &SealedHeader,
-        key: &VolumeKey,
+        subject: &Subject,
+        opener: &Opener,
         opened: Option<&MappedName>,
         command: String,
         output: Output,
     ) -> Result<(), Failure> {
-        let seen = header.seen();
+        let (epoch, generation) = subject.epoch_and_generation();
         let done = Rescued {
             volume: self.id.to_string(),
             disk: self.disk.display().to_string(),
-            epoch: seen.epoch,
-            generation: seen.generation,
-            integrity: header.integrity().to_string(),
-            key_bits: 8 * key.expose().len(),
+            epoch,
+            generation,
+            adopted: matches!(subject, Subject::Adopted(_)),
+            integrity: subject.integrity().to_string(),
+            key_bits: opener.key().bits(),
             read_only: !self.read_write,
             device: opened.map(|name| format!("/dev/mapper/{name}")),
             command,
@@ -157,7 +154,14 @@ impl RescueArgs {
     }
 
     /// What to do with the open volume.
-    fn advise(&self, header: &SealedHeader, name: &MappedName) {
+    fn advise(&self, subject: &Subject, name: &MappedName) {
+        if let Some(ready) = subject.unfinished() {
+            output::note(&format!(
+                "note: the wipe behind the volume had not ended: the mapping is as long as the volume will be, the filesystem is \
+                 within its first {} MiB; what is behind has never been written and gives read errors",
+                ready >> 20
+            ));
+        }
         if self.read_write {
             output::note(&format!(
                 "note: cryptsetup close {name} takes it away again"
@@ -167,43 +171,11 @@ impl RescueArgs {
         output::note(&format!(
             "note: mount -o ro,noload /dev/mapper/{name} DIR; cryptsetup close {name} takes it away again"
         ));
-        if header.integrity().has_tags() {
+        if subject.integrity().has_tags() {
             output::note(
                 "note: a disk that was not closed cleanly may hold its last writes in the integrity journal only, which \
                  is not replayed read-only; --read-write on a copy of the disk replays it",
             );
         }
     }
-}
-
-/// Compares the disk with what the header says of it.
-fn check_disk(header: &SealedHeader, disk: &dyn Disk) -> Result<(), Failure> {
-    let (bytes, needed) = (disk.bytes(), header.layout().needed_disk_bytes());
-    let place = disk.path().display();
-    if bytes < needed {
-        return Err(Failure::local(
-            format!("the disk has {bytes} bytes, its volume needs {needed}"),
-            place,
-            "the whole disk or a whole copy; `truncate -s` brings a copy back to its length",
-        ));
-    }
-    if !header.integrity().has_tags() {
-        return Ok(());
-    }
-    let mut found = [0; SUPERBLOCK_BYTES];
-    disk.read_at(DATA_OFFSET_BYTES, &mut found).map_err(|e| {
-        Failure::local(
-            format!("read the dm-integrity superblock: {e}"),
-            place.to_string(),
-            "a readable disk",
-        )
-    })?;
-    let layout = header.layout();
-    superblock::check(&found, &layout, layout.data_sectors()).map_err(|e| {
-        Failure::local(
-            e,
-            place,
-            "a disk whose integrity superblock is whole; docs/rescue.md says how one is written anew",
-        )
-    })
 }

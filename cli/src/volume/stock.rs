@@ -33,24 +33,36 @@ pub(super) struct Opening<'a> {
 pub(super) enum Key<'a> {
     /// The volume key of a volume without keyslots.
     Volume(&'a [u8]),
+    /// The passphrase of a keyslot.
+    Passphrase(&'a [u8]),
 }
 
 impl<'a> Key<'a> {
     fn bytes(self) -> &'a [u8] {
         match self {
-            Self::Volume(bytes) => bytes,
+            Self::Volume(bytes) | Self::Passphrase(bytes) => bytes,
         }
+    }
+
+    /// Its length in bits, which cryptsetup has to be told of a volume key.
+    pub(super) fn bits(self) -> usize {
+        8 * self.bytes().len()
     }
 
     /// Options for a key in `file`.
     fn options(self, file: &str) -> Vec<String> {
-        let bytes = self.bytes().len();
         let words = match self {
             Self::Volume(_) => [
                 "--volume-key-file".to_owned(),
                 file.to_owned(),
                 "--key-size".to_owned(),
-                (8 * bytes).to_string(),
+                self.bits().to_string(),
+            ],
+            Self::Passphrase(bytes) => [
+                "--key-file".to_owned(),
+                file.to_owned(),
+                "--keyfile-size".to_owned(),
+                bytes.len().to_string(),
             ],
         };
         words.to_vec()
@@ -163,10 +175,10 @@ mod tests {
         );
         opening.name = None;
         opening.read_only = false;
-        let words = opening.words(Key::Volume(&[0x41; 64]), "KEY", Some("H"));
+        let words = opening.words(Key::Passphrase(&[0x41; 32]), "KEY", Some("H"));
         assert_eq!(
             quoted(&words),
-            "cryptsetup open --type luks2 --volume-key-file KEY --key-size 512 --header H --test-passphrase /dev/vdb"
+            "cryptsetup open --type luks2 --key-file KEY --keyfile-size 32 --header H --test-passphrase /dev/vdb"
         );
     }
 
