@@ -1,13 +1,23 @@
 //! The program's commands: each reads the measured configuration, does its one thing, and says what it did.
 
+mod hold;
+mod status;
 mod unlock;
+mod wipe;
 
+pub use hold::hold;
+pub use status::status;
 pub use unlock::unlock;
+pub use wipe::wipe;
 
 use crate::client::Client;
 use crate::config::Config;
+use crate::error::chain;
 use crate::report::{self, Failure, Report};
+use dawnkey_dm::{MapError, MappedName};
 use std::path::Path;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use uuid::Uuid;
 
 /// A command that failed.
 #[derive(Debug)]
@@ -55,6 +65,62 @@ fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
         .enable_all()
         .build()
         .map_err(|e| Stop::at("harden", 70)(&e))
+}
+
+/// A mapping's name from the command line.
+fn mapped_name(name: &str) -> Result<MappedName, Stop> {
+    MappedName::new(name).map_err(|e| Stop::at("config", 2)(&e))
+}
+
+/// The volume that the configuration maps as this.
+fn volume_of(config: &Config, name: &MappedName) -> Result<Uuid, Stop> {
+    let mut wanted = config.volumes.iter().map(|volume| &volume.wanted);
+    let found = wanted.find(|wanted| wanted.name == *name);
+    found.map(|wanted| wanted.volume).ok_or_else(|| Stop {
+        failure: Failure {
+            step: "config",
+            exit_code: 2,
+            reason: None,
+            message: format!("no `[[volume]]` of the configuration has the name {name}"),
+        },
+        report: None,
+    })
+}
+
+/// A failure of device-mapper.
+fn mapping(step: &'static str, error: &MapError) -> Stop {
+    Stop {
+        failure: Failure {
+            message: chain(error),
+            ..Failure::at(step, 31, error)
+        },
+        report: None,
+    }
+}
+
+/// The signals that ask a process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on. Needs a runtime.
+    fn listen() -> Result<Self, Stop> {
+        let listen = |kind| signal(kind).map_err(|e| Stop::at("harden", 70)(&e));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one of them.
+    async fn asked_to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Two bytes of the TLS provider's random source. Without randomness nodes only wait in step.

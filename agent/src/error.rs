@@ -1,6 +1,7 @@
 //! Why there was no unlock: one error per step, and one exit code per kind of failure.
 
 use crate::connect::ConnectError;
+use crate::lease::LeaseError;
 use crate::retry::Again;
 use crate::service::CallError;
 use crate::unlock::Trace;
@@ -64,6 +65,9 @@ pub enum AskError {
     /// There was no evidence.
     #[error("collect evidence: {0}")]
     Collect(#[from] CollectError),
+    /// A lease that is to be held could not be left for its holder.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The answer was no.
     #[error("refused: {0}")]
     Refused(Refusal),
@@ -79,7 +83,7 @@ impl AskError {
         let transport = match self {
             Self::Connect(error) => error.is_transport(),
             Self::Call(error) => error.is_transport(),
-            Self::Collect(_) | Self::Protocol(_) => false,
+            Self::Collect(_) | Self::Lease(_) | Self::Protocol(_) => false,
             Self::Refused(refusal) => match refusal.retry {
                 Retry::Never => false,
                 Retry::After(seconds) => return Again::After(Duration::from_secs(seconds.into())),
@@ -90,7 +94,7 @@ impl AskError {
 }
 
 /// An error of the mapper with its causes: each of them says only its own part.
-fn chain(error: &MapError) -> String {
+pub(crate) fn chain(error: &MapError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(deeper) = cause {
@@ -157,6 +161,12 @@ pub enum UnlockError {
         /// What the attempts leave for the report.
         trace: Box<Trace>,
     },
+    /// Policy wants the lease held, and nobody would.
+    #[error(
+        "hold the lease of the volume: policy wants that, and `hold.enabled` is false on this node; enable it and \
+             run dawnkey-hold@, or let policy say `hold = false`"
+    )]
+    NoHolder,
     /// The volume could not be opened.
     #[error("{}", chain(.0))]
     Open(MapError),
@@ -190,11 +200,16 @@ impl UnlockError {
                 AskError::Connect(e) if e.is_transport() => 20,
                 AskError::Call(e) if e.is_transport() => 20,
                 AskError::Refused(_) => 21,
+                AskError::Lease(_) => 42,
                 AskError::Connect(_) | AskError::Call(_) | AskError::Protocol(_) => 22,
             },
+            Self::NoHolder => 42,
             Self::Open(_) | Self::Format(_) => 31,
             Self::CloseBoot(_) => 40,
-            Self::Confirm { .. } => 41,
+            Self::Confirm { error, .. } => match &**error {
+                AskError::Lease(_) => 42,
+                _ => 41,
+            },
         }
     }
 
@@ -219,8 +234,10 @@ impl UnlockError {
             Self::Ask { error, .. } => match &**error {
                 AskError::Collect(_) => "collect",
                 AskError::Connect(_) => "connect",
+                AskError::Lease(_) => "hold",
                 AskError::Call(_) | AskError::Refused(_) | AskError::Protocol(_) => "ask",
             },
+            Self::NoHolder => "hold",
             Self::Open(_) => "open",
             Self::Format(_) => "format",
             Self::CloseBoot(_) => "close-boot",

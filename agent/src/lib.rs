@@ -12,6 +12,8 @@
 //! | [`connect`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
 //! | [`retry`] | budget, deadlines, back-off |
 //! | [`error`] | one error per step, its exit code, whether waiting can mend it |
+//! | [`lease`], [`hold`] | the lease of a volume in use, and its holder |
+//! | [`notify`] | what systemd is told |
 //! | [`report`] | the closed list of what may be said, and the only place that prints |
 //!
 //! The crate knows no policy and no reference value: it cannot tell whether its own evidence is good.
@@ -23,6 +25,9 @@ pub mod command;
 pub mod config;
 pub mod connect;
 pub mod error;
+pub mod hold;
+pub mod lease;
+pub mod notify;
 pub mod report;
 pub mod retry;
 pub mod run;

@@ -10,6 +10,9 @@ const AFTER_HELP: &str = "\
 Examples:
   dawnkey-agent                                          unlock as /etc/dawnkey/agent.toml says
   dawnkey-agent --config state.toml --json unlock        the same with a report on standard output
+  dawnkey-agent hold state                               renew the lease of /dev/mapper/state
+  dawnkey-agent wipe state                               finish the wipe behind it
+  dawnkey-agent --json status                            what is mapped, as one object
   dawnkey-agent --config state.toml check                read the configuration, touch nothing
 
 Events go to standard error, one per line: `dawnkey-agent: NAME key=value …`.
@@ -25,7 +28,10 @@ Exit codes:
   31  the volume could not be opened or made
   40  the boot could not be closed; every mapping is closed again
   41  the service did not confirm; every mapping is closed again
+  42  policy wants the lease held, and this node cannot
   50  as 0, but a volume with `required = false` is missing
+  60  the lease was lost (hold)
+  61  there is no lease to hold, or another holder has it
   70  the process could not be protected (memory lock, core dumps, randomness)";
 
 /// Unlocks the node's volumes with keys from the attested key service, then exits.
@@ -51,6 +57,18 @@ struct Arguments {
 enum Command {
     /// Unlock the volumes (the default).
     Unlock,
+    /// Renew the lease of a mapped volume until asked to end or until it is lost; for dawnkey-hold@NAME.service.
+    Hold {
+        /// The volume's name under /dev/mapper.
+        name: String,
+    },
+    /// Finish the wipe behind a mapped volume and let its filesystem grow; for dawnkey-wipe@NAME.service.
+    Wipe {
+        /// The volume's name under /dev/mapper.
+        name: String,
+    },
+    /// Show which volumes are mapped, how much of each can be used, and who holds it.
+    Status,
     /// Read the configuration and say whether it is good; touches no device and no network.
     Check,
 }
@@ -65,6 +83,9 @@ fn main() -> ExitCode {
     let ended = match command.unwrap_or(Command::Unlock) {
         Command::Check => command::check(&config),
         Command::Unlock => command::unlock(&config, json),
+        Command::Hold { name } => command::hold(&config, &name),
+        Command::Wipe { name } => command::wipe(&config, &name),
+        Command::Status => command::status(&config, json),
     };
     let stop = match ended {
         Ok(code) => return ExitCode::from(code),

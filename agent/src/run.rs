@@ -2,12 +2,14 @@
 
 use crate::config::{Pace, VolumeConfig};
 use crate::error::{AskError, Stopped, Undone, UnlockError};
+use crate::lease::Leases;
 use crate::report::{Event, Sink};
 use crate::retry::{Budget, Jitter};
 use crate::service::KeyService;
 use crate::unlock::{Closed, ClosedBoot, Done, Mapped, Measured, Released, Unlock, close_boot};
 use dawnkey_attest::collect::{Attester, Closing};
 use dawnkey_dm::{Mapped as Mapping, Mapper};
+use dawnkey_proto::closing::Opened;
 use uuid::Uuid;
 
 /// What is to be unlocked, by whom, in what time.
@@ -19,6 +21,8 @@ pub struct Job<'a> {
     pub node_name: &'a str,
     /// How long the network may take, for each volume.
     pub pace: Pace,
+    /// Whether this node runs a holder for leases that are to be held.
+    pub holder: bool,
 }
 
 /// The flow's three ports, its randomness and its voice.
@@ -29,6 +33,8 @@ pub struct Ports<'a, K, A, M> {
     pub attester: &'a mut A,
     /// Finds and maps volumes.
     pub mapper: &'a mut M,
+    /// Where leases are left for their holders.
+    pub leases: &'a mut dyn Leases,
     /// Spreads the attempts of many nodes.
     pub jitter: Jitter<'a>,
     /// Takes the events.
@@ -44,6 +50,8 @@ pub struct Finished {
     pub missing: Vec<(Uuid, UnlockError)>,
     /// Kind of the evidence that the keys were released for.
     pub evidence: &'static str,
+    /// What its last register was extended with, in that order.
+    pub closed_with: Vec<Opened>,
     /// How the boot was closed.
     pub closing: Closing,
 }
@@ -69,7 +77,11 @@ pub async fn run<K: KeyService, A: Attester, M: Mapper>(
             Err(error) => missing.push(do_without(id, error, ports)),
         }
     }
-    let ClosedBoot { volumes, closing } = match close_boot(&mut mapped, ports.attester) {
+    let ClosedBoot {
+        volumes,
+        closed_with,
+        closing,
+    } = match close_boot(&mut mapped, ports.attester) {
         Ok(closed) => closed,
         Err(error) => {
             let open = mapped.iter().map(Unlock::<Mapped<_>>::mapping);
@@ -90,10 +102,15 @@ pub async fn run<K: KeyService, A: Attester, M: Mapper>(
                 let before = done.iter().map(|done| &done.mapping);
                 let after = closed.as_slice().iter().map(Unlock::<Closed<_>>::mapping);
                 let open = before.chain([&mapping]).chain(after);
+                for volume in job.volumes {
+                    let _ = ports.leases.forget(volume.wanted.volume);
+                }
                 return Err(stop(Some(id), error, open, ports));
             }
             Err(error) => {
                 undo([&mapping].into_iter(), ports);
+                // A lease of the volume is worth nothing any more, and runs out by itself.
+                let _ = ports.leases.forget(id);
                 missing.push(do_without(id, error, ports));
             }
         }
@@ -102,6 +119,7 @@ pub async fn run<K: KeyService, A: Attester, M: Mapper>(
         done,
         missing,
         evidence: ports.attester.kind(),
+        closed_with,
         closing,
     })
 }
@@ -122,6 +140,7 @@ async fn map<K: KeyService, A: Attester, M: Mapper>(
     (ports.report)(&Event::opening(&volume.wanted));
     let measured = Unlock::measure(volume, job.node_name, ports.mapper, ports.report)?;
     let released = ask(job, ports, measured).await?;
+    let released = released.with_holder(job.holder)?;
     released.map(ports.mapper, ports.report)
 }
 
@@ -165,7 +184,7 @@ async fn confirm<K: KeyService, A, M>(
     let mut budget = Budget::start(job.pace);
     loop {
         budget.attempt();
-        let failed = match closed.confirm(ports.service, &budget).await {
+        let failed = match closed.confirm(ports.service, ports.leases, &budget).await {
             Ok(done) => {
                 let device = done.mapping.device.clone();
                 (ports.report)(&Event::Confirmed { device });

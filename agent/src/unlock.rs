@@ -26,8 +26,8 @@ use dawnkey_attest::collect::Attester;
 use dawnkey_attest::evidence::{Evidence, Exchange};
 use dawnkey_dm::{Grant, HeaderSeen, Mapped as Mapping, Mapper, Rotation};
 use dawnkey_proto::binding::{self, Bound, Role};
-use dawnkey_proto::closing::{self as closed_boot, Opened};
-use dawnkey_proto::message::{Ask, Request, SeenHeader};
+use dawnkey_proto::closing::Opened;
+use dawnkey_proto::message::{Ask, Lease, Request, SeenHeader};
 use dawnkey_proto::seal::{Recipient, SealError};
 use dawnkey_secret::{ConfirmToken, Dek};
 use disk::Disk;
@@ -72,6 +72,7 @@ pub struct Released<S> {
     disk: Disk,
     dek: Dek,
     rotation: Option<Rotation>,
+    lease: Lease,
     token: ConfirmToken,
     grant: Grant,
     service_id: Uuid,
@@ -90,6 +91,7 @@ struct Made {
     volume: Uuid,
     mapping: Mapping,
     token: ConfirmToken,
+    lease: Lease,
     service_id: Uuid,
 }
 
@@ -254,14 +256,13 @@ impl<S> Unlock<Mapped<S>> {
         &self.state.made.mapping
     }
 
-    /// What the boot's last register is extended with for this volume.
-    fn event(&self) -> Vec<u8> {
+    /// What the boot's last register is extended for.
+    pub(crate) fn opened(&self) -> Opened {
         let made = &self.state.made;
-        let opened = Opened {
+        Opened {
             volume: made.volume,
             generation: made.mapping.seen.generation,
-        };
-        closed_boot::event(made.service_id, &opened)
+        }
     }
 }
 
@@ -280,6 +281,14 @@ impl<S> Unlock<Closed<S>> {
 }
 
 impl<S> Unlock<Released<S>> {
+    /// Refuses a lease that has to be held where nobody will: its loss would be acted on by nobody.
+    pub fn with_holder(self, there_is_one: bool) -> Result<Self, UnlockError> {
+        if self.state.lease.hold && !there_is_one {
+            return Err(UnlockError::NoHolder);
+        }
+        Ok(self)
+    }
+
     /// Opens the volume, under the next epoch's DEK from now on if there is one, or makes it on a provisioning grant.
     /// Every DEK ends here.
     pub fn map(
@@ -292,6 +301,7 @@ impl<S> Unlock<Released<S>> {
             disk,
             dek,
             rotation,
+            lease,
             token,
             grant,
             service_id,
@@ -332,6 +342,7 @@ impl<S> Unlock<Released<S>> {
             volume,
             mapping,
             token,
+            lease,
             service_id,
         };
         Ok(Self::next(trace, Mapped { made, session }))

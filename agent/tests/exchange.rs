@@ -133,11 +133,13 @@ async fn node(address: SocketAddr, pki: &Pki) -> (Result<Done, UnlockError>, Fak
             volumes: &volumes,
             node_name: "node-1",
             pace: config.pace,
+            holder: true,
         },
         &mut Ports {
             service: &mut Client::new(&config).unwrap(),
             attester: &mut FakeTpm::that_fails_at(Fails::Nothing),
             mapper: &mut mapper,
+            leases: &mut fakes::leases::FakeLeases::new(),
             jitter: &mut || 0,
             report: &mut |_| {},
         },

@@ -133,7 +133,7 @@ fn wrong_command_line_has_exit_code_2_and_help_lists_every_exit_code() {
     assert_eq!(output.status.code(), Some(2));
     let help = text(&agent(&scratch.config(), &["--help"]).stdout);
     for code in [
-        "0", "2", "10", "20", "21", "22", "30", "31", "40", "41", "50", "70",
+        "0", "2", "10", "20", "21", "22", "30", "31", "40", "41", "42", "50", "60", "61", "70",
     ] {
         let listed = help
             .lines()

@@ -3,6 +3,7 @@
 use super::{Stop, jitter, load_protected, runtime};
 use crate::attester;
 use crate::client::Client;
+use crate::lease::KernelLeases;
 use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
 use crate::run::{Job, Ports, run};
 use dawnkey_dm::KernelMapper;
@@ -35,6 +36,7 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
         service: &mut service,
         attester: &mut attester,
         mapper: &mut mapper,
+        leases: &mut KernelLeases,
         jitter: &mut jitter,
         report: &mut report::console,
     };
@@ -42,6 +44,7 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
         volumes: &config.volumes,
         node_name: &config.node_name,
         pace: config.service.pace,
+        holder: config.hold.enabled,
     };
     match runtime()?.block_on(run(&job, &mut ports)) {
         Ok(finished) => {

@@ -1,7 +1,7 @@
 //! Everything that the agent may say while it runs, and the line each event makes.
 
 use dawnkey_attest::collect::Register;
-use dawnkey_dm::{MappedName, Progress, Wanted};
+use dawnkey_dm::{MappedName, Progress, Ready, Wanted};
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -115,6 +115,58 @@ pub enum Event {
         /// What was attempted, what was found, what would be right.
         problem: String,
     },
+    /// The lease is renewed: for the first time, or again after renewals that failed.
+    LeaseHeld {
+        /// The lease.
+        fencing_token: u64,
+        /// How long it lives.
+        seconds: u32,
+    },
+    /// A renewal failed and there will be another.
+    RenewalFailed {
+        /// What is left of the lease.
+        left: Duration,
+        /// How it failed.
+        problem: String,
+    },
+    /// The holder ends and the volume is in use: the lease stays.
+    LeaseKept,
+    /// The holder ends and so does the lease.
+    LeaseEnded {
+        /// Why the service could not be told; the lease runs out by itself.
+        problem: Option<String>,
+    },
+    /// The lease is lost: another node may run the volume.
+    LeaseLost {
+        /// What is done about it.
+        action: &'static str,
+        /// How it was lost.
+        problem: String,
+    },
+    /// What was to be done about a lost lease could not be done.
+    LossNotActedOn {
+        /// Why.
+        problem: String,
+    },
+    /// The wipe behind a volume in use has come so far.
+    Wiping {
+        /// The mapping.
+        name: MappedName,
+        /// How much of the volume can be used.
+        percent: u64,
+    },
+    /// All of a volume can be used.
+    Wiped {
+        /// The mapping.
+        name: MappedName,
+    },
+    /// The device has become larger, its filesystem has not.
+    NotGrown {
+        /// The mapping.
+        name: MappedName,
+        /// Why, and what to do.
+        why: String,
+    },
     /// A mapping that must not be used is closed again.
     MappingClosed {
         /// Which.
@@ -163,6 +215,16 @@ impl Event {
         Self::Formatting { step, percent }
     }
 
+    /// How far a wipe has come.
+    #[must_use]
+    pub fn wiping(name: &MappedName, ready: Ready) -> Self {
+        let percent = u128::from(ready.ready_bytes) * 100 / u128::from(ready.total_bytes.max(1));
+        Self::Wiping {
+            name: name.clone(),
+            percent: u64::try_from(percent).unwrap_or(100),
+        }
+    }
+
     /// The event's name, the first word of its line.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -184,6 +246,15 @@ impl Event {
             Self::BootNotClosed { .. } => "boot-not-closed",
             Self::Confirmed { .. } => "confirmed",
             Self::DoingWithout { .. } => "doing-without",
+            Self::LeaseHeld { .. } => "lease-held",
+            Self::RenewalFailed { .. } => "renewal-failed",
+            Self::LeaseKept => "lease-kept",
+            Self::LeaseEnded { .. } => "lease-ended",
+            Self::LeaseLost { .. } => "lease-lost",
+            Self::LossNotActedOn { .. } => "loss-not-acted-on",
+            Self::Wiping { .. } => "wiping",
+            Self::Wiped { .. } => "wiped",
+            Self::NotGrown { .. } => "not-grown",
             Self::MappingClosed { .. } => "mapping-closed",
             Self::MappingLeft { .. } => "mapping-left",
             Self::Failed { .. } => "failed",
@@ -232,6 +303,26 @@ impl fmt::Display for Event {
                 device.display(),
                 elapsed.as_millis()
             ),
+            Self::LeaseHeld {
+                fencing_token,
+                seconds,
+            } => write!(f, " fencing-token={fencing_token} seconds={seconds}"),
+            Self::RenewalFailed { left, problem } => write!(
+                f,
+                " left-ms={} problem={}",
+                left.as_millis(),
+                Quoted(problem)
+            ),
+            Self::LeaseEnded {
+                problem: Some(problem),
+            }
+            | Self::LossNotActedOn { problem } => write!(f, " problem={}", Quoted(problem)),
+            Self::LeaseLost { action, problem } => {
+                write!(f, " action={action} problem={}", Quoted(problem))
+            }
+            Self::Wiping { name, percent } => write!(f, " name={name} percent={percent}"),
+            Self::Wiped { name } => write!(f, " name={name}"),
+            Self::NotGrown { name, why } => write!(f, " name={name} why={}", Quoted(why)),
             Self::EvidenceIncomplete { problem } => write!(f, " problem={}", Quoted(problem)),
             Self::MappingLeft { device, problem } => {
                 write!(
@@ -264,7 +355,10 @@ impl fmt::Display for Event {
                 " step={step} exit={exit_code} problem={}",
                 Quoted(problem)
             ),
-            Self::DiskBlank | Self::Challenged => Ok(()),
+            Self::DiskBlank
+            | Self::Challenged
+            | Self::LeaseKept
+            | Self::LeaseEnded { problem: None } => Ok(()),
         }
     }
 }

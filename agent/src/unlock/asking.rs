@@ -53,6 +53,7 @@ impl<S: Session> Unlock<Attested<S>> {
             disk: measured.disk,
             dek,
             rotation,
+            lease: release.lease,
             token,
             grant: Grant {
                 epoch: release.epoch,

@@ -2,18 +2,24 @@
 
 use super::{Closed, Done, Made, Mapped, Unlock, wire_header};
 use crate::error::AskError;
+use crate::lease::{Held, Leases};
 use crate::report::Stage;
 use crate::retry::Budget;
 use crate::service::{KeyService, Session};
 use dawnkey_attest::collect::{Attester, Closing, CollectError};
+use dawnkey_proto::closing::{self, Opened};
+use dawnkey_proto::lease;
 use dawnkey_proto::message::{Confirm, ConfirmAnswer, Progress};
 use dawnkey_secret::ConfirmToken;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A boot that can ask for nothing more.
 pub struct ClosedBoot<S> {
     /// Its volumes, of which the service does not know yet.
     pub volumes: Vec<Unlock<Closed<S>>>,
+    /// What its last register was extended with, in that order.
+    pub closed_with: Vec<Opened>,
     /// How it was closed.
     pub closing: Closing,
 }
@@ -26,7 +32,11 @@ pub fn close_boot<S>(
     attester: &mut impl Attester,
 ) -> Result<ClosedBoot<S>, CollectError> {
     let began = Instant::now();
-    let events: Vec<_> = mapped.iter().map(Unlock::event).collect();
+    let closed_with: Vec<_> = mapped.iter().map(Unlock::opened).collect();
+    let recorded = mapped.iter().zip(&closed_with);
+    let events: Vec<_> = recorded
+        .map(|(unlock, opened)| closing::event(unlock.state.made.service_id, opened))
+        .collect();
     let closing = attester.close_boot(&events)?;
     let volumes = mapped.drain(..).map(|unlock| {
         let Mapped { made, session } = unlock.state;
@@ -37,6 +47,7 @@ pub fn close_boot<S>(
     });
     Ok(ClosedBoot {
         volumes: volumes.collect(),
+        closed_with,
         closing,
     })
 }
@@ -50,14 +61,16 @@ pub struct Unconfirmed<S> {
 }
 
 impl<S: Session> Unlock<Closed<S>> {
-    /// Tells the service, over the connection that released the key or, if that is gone, over a new one.
+    /// Tells the service, over the connection that released the key or, if that is gone, over a new one. A lease that is
+    /// to be held is left for its holder before that: it counts from now.
     pub async fn confirm(
         mut self,
         service: &mut impl KeyService<Session = S>,
+        leases: &mut dyn Leases,
         budget: &Budget,
     ) -> Result<Done, Box<Unconfirmed<S>>> {
         let began = Instant::now();
-        let confirmed = self.try_confirm(service, budget).await;
+        let confirmed = self.try_confirm(service, leases, budget).await;
         self.trace.stages.add(Stage::Confirm, began.elapsed());
         match confirmed {
             Ok(()) => Ok(Done {
@@ -74,6 +87,7 @@ impl<S: Session> Unlock<Closed<S>> {
     async fn try_confirm(
         &mut self,
         service: &mut impl KeyService<Session = S>,
+        leases: &mut dyn Leases,
         budget: &Budget,
     ) -> Result<(), AskError> {
         let mut session = match self.state.session.take() {
@@ -85,6 +99,9 @@ impl<S: Session> Unlock<Closed<S>> {
             }
         };
         let confirm = self.state.made.confirmation()?;
+        if let Some(held) = self.state.made.held(leases.now()) {
+            leases.leave(&held)?;
+        }
         let answer = session.confirm(confirm, budget.deadline()).await?;
         self.trace.round_trips += 1;
         match answer {
@@ -109,7 +126,19 @@ impl Made {
                 ready_bytes: self.mapping.ready.ready_bytes,
                 total_bytes: self.mapping.ready.total_bytes,
             }),
-            hold: false,
+            hold: self.lease.hold,
+        })
+    }
+
+    /// The lease for its holder, if it is to have one.
+    fn held(&self, now: Duration) -> Option<Held> {
+        self.lease.hold.then(|| Held {
+            volume: self.volume,
+            fencing_token: self.lease.fencing_token,
+            token: lease::token(&self.token),
+            on_loss: self.lease.on_loss,
+            seconds: self.lease.seconds,
+            sent: now,
         })
     }
 }

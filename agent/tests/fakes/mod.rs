@@ -8,6 +8,7 @@
 )]
 
 pub mod disk;
+pub mod leases;
 pub mod scene;
 pub mod tpm;
 
@@ -56,6 +57,8 @@ pub enum Act {
     Up,
     /// Call: releases the key for this epoch and generation.
     Release(u32, u64),
+    /// Call: the same with a lease that is to be held.
+    ReleaseHeld(u32, u64),
     /// Call: releases a key that was sealed for another generation than it says.
     ReleaseSealedForOther(u32, u64),
     /// Call: grants a format.
@@ -207,6 +210,12 @@ impl FakeSession {
         match self.service.next() {
             Act::Release(epoch, generation) => {
                 Ok(Answer::Release(release(epoch, generation, generation)))
+            }
+            Act::ReleaseHeld(epoch, generation) => {
+                let mut held = release(epoch, generation, generation);
+                held.lease.hold = true;
+                held.lease.on_loss = OnLoss::Suspend;
+                Ok(Answer::Release(held))
             }
             Act::ReleaseSealedForOther(epoch, generation) => {
                 Ok(Answer::Release(release(epoch, generation, generation + 1)))

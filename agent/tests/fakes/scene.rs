@@ -3,6 +3,7 @@
 use super::Act;
 use super::FakeService;
 use super::disk::{Fails as DiskFails, FakeMapper, Holds};
+use super::leases::FakeLeases;
 use super::tpm::{Fails as TpmFails, FakeTpm};
 use dawnkey_agent::config::Pace;
 use dawnkey_agent::config::VolumeConfig;
@@ -30,6 +31,8 @@ pub struct Scene {
     pub tpm: FakeTpm,
     pub disk: FakeMapper,
     pub volumes: Vec<VolumeConfig>,
+    pub leases: FakeLeases,
+    pub holder: bool,
     pub events: Vec<Event>,
     pub spent: Duration,
 }
@@ -47,6 +50,8 @@ impl Scene {
             tpm: FakeTpm::that_fails_at(TpmFails::Nothing),
             volumes: disk.volumes(),
             disk,
+            leases: FakeLeases::new(),
+            holder: true,
             events: Vec::new(),
             spent: Duration::ZERO,
         }
@@ -68,6 +73,7 @@ impl Scene {
             service: &mut self.service,
             attester: &mut self.tpm,
             mapper: &mut self.disk,
+            leases: &mut self.leases,
             jitter: &mut || u16::MAX,
             report: &mut |event: &Event| events.push(event.clone()),
         };
@@ -75,6 +81,7 @@ impl Scene {
             volumes: &self.volumes,
             node_name: "node-1",
             pace: PACE,
+            holder: self.holder,
         };
         let ended = run(&job, &mut ports).await;
         self.spent = began.elapsed();

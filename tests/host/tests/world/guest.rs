@@ -1,5 +1,6 @@
 //! SNP guests on a mock of AMD's chips: real reports, real agent, real service.
 
+use super::keyring::Keyring;
 use super::{VOLUME, World};
 use dawnkey_agent::client::Client;
 use dawnkey_agent::config::VolumeConfig;
@@ -118,6 +119,7 @@ impl Guest {
                 budget: Duration::from_secs(30),
                 attempt: Duration::from_secs(20),
             },
+            holder: true,
         };
         let ended = run(
             &job,
@@ -125,6 +127,7 @@ impl Guest {
                 service: &mut service_client,
                 attester: self,
                 mapper: &mut mapper,
+                leases: &mut Keyring::new(),
                 jitter: &mut || 0,
                 report: &mut |_: &Event| (),
             },

@@ -8,6 +8,7 @@
 )]
 
 pub mod guest;
+pub mod keyring;
 pub mod node;
 pub mod operator;
 pub mod pki;

@@ -1,5 +1,6 @@
 //! A node: a software TPM, an event log that fits its PCRs, and a disk file.
 
+use super::keyring::Keyring;
 use super::{VOLUME, World};
 use dawnkey_agent::client::Client;
 use dawnkey_agent::config::{ServiceConfig, VolumeConfig};
@@ -154,11 +155,13 @@ impl Node {
                 volumes: &volumes,
                 node_name: "node-1",
                 pace: service.pace,
+                holder: true,
             },
             &mut Ports {
                 service: &mut Client::new(service).unwrap(),
                 attester: &mut self.attester(),
                 mapper: &mut mapper,
+                leases: &mut Keyring::new(),
                 jitter: &mut || 0,
                 report: &mut |event: &Event| events.push(event.clone()),
             },
