@@ -36,5 +36,6 @@ mod qmp;
 pub mod results;
 pub mod running;
 pub mod swtpm;
+mod turn;
 
 pub use error::VmError;

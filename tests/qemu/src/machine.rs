@@ -15,6 +15,7 @@ use crate::nbd::Backend;
 use crate::results::Results;
 use crate::running::{Files, Running};
 use crate::swtpm::{RunningTpm, Tpm};
+use crate::turn::Turn;
 
 /// Address and port at which a guest sees the key service.
 pub const SERVICE_IN_GUEST: &str = "10.0.2.100:8443";
@@ -166,12 +167,13 @@ impl<'a> Machine<'a> {
         self.start()?.finish()
     }
 
-    /// Switches the machine on.
+    /// Switches the machine on, once it is its turn among those of other threads.
     ///
     /// # Errors
     /// [`VmError::Io`] when QEMU cannot be started.
     pub fn start(self) -> Result<Running, VmError> {
         fs::create_dir_all(&self.dir).doing(|| format!("create {}", self.dir.display()))?;
+        let turn = Turn::wait();
         let files = Files::of(&self.dir);
         let tpm = match self.start {
             Start::Measured(_, tpm) => Some(tpm.start()?),
@@ -186,7 +188,13 @@ impl<'a> Machine<'a> {
             .stderr(errors)
             .spawn()
             .doing(|| command::line(&qemu))?;
-        Ok(Running::new(Guard::new(child), files, tpm, self.limit))
+        Ok(Running::new(
+            Guard::new(child),
+            files,
+            turn,
+            tpm,
+            self.limit,
+        ))
     }
 
     fn command(&self, files: &Files, tpm: Option<&Path>) -> Result<Command, VmError> {

@@ -15,6 +15,7 @@ use crate::machine::Boot;
 use crate::qmp::Qmp;
 use crate::results::{self, Results, Step};
 use crate::swtpm::RunningTpm;
+use crate::turn::Turn;
 
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -46,6 +47,8 @@ impl Files {
 pub struct Running {
     qemu: Guard,
     files: Files,
+    // Passed on when the machine has ended.
+    _turn: Turn,
     // Lives as long as the machine.
     _tpm: Option<RunningTpm>,
     start: Instant,
@@ -54,10 +57,17 @@ pub struct Running {
 }
 
 impl Running {
-    pub(crate) fn new(qemu: Guard, files: Files, tpm: Option<RunningTpm>, limit: Duration) -> Self {
+    pub(crate) fn new(
+        qemu: Guard,
+        files: Files,
+        turn: Turn,
+        tpm: Option<RunningTpm>,
+        limit: Duration,
+    ) -> Self {
         Running {
             qemu,
             files,
+            _turn: turn,
             _tpm: tpm,
             start: Instant::now(),
             limit,

@@ -230,6 +230,8 @@ fn vm(run: &Run<'_>) -> Result<Count, XtaskError> {
     ]);
     cargo.args([
         "--",
+        // Tests of one story wait for its one teller; machines take turns by themselves.
+        "--test-threads=64",
         "-Z",
         "unstable-options",
         "--report-time",
