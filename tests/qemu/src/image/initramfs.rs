@@ -51,6 +51,7 @@ const APPLETS: &[&str] = &[
     "kill",
     "usleep",
     "unshare",
+    "df",
 ];
 
 /// What `/init` ends with.
