@@ -2,7 +2,7 @@
 //!
 //! Inputs are applied as patches to a sound header, and put in place of its JSON; the checksums are then mended, since
 //! otherwise nearly every input would end there. Patches are repeated (offset: u16 LE, byte: u8); an offset's top bit
-//! chooses the secondary copy.
+//! chooses the secondary copy. The input's length chooses the kind of volume.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -16,13 +16,20 @@ fn dek() -> Dek {
     Dek::take(&mut [7; 32]).expect("32 bytes")
 }
 
-static SOUND: LazyLock<SealedHeader> = LazyLock::new(|| {
-    let layout = Layout::for_disk(Integrity::HmacSha256, 256 << 20).expect("large enough");
+/// A sound header of each kind of integrity, one with a journal MAC, one that is not ready.
+static SOUND: LazyLock<Vec<SealedHeader>> = LazyLock::new(|| {
+    let layout = |kind| Layout::for_disk(kind, 256 << 20).expect("large enough");
+    let hmac = layout(Integrity::HmacSha256);
+    let mut layouts: Vec<_> = Integrity::ALL.into_iter().map(layout).collect();
+    layouts.push(hmac.with_journal_mac(true));
+    layouts.push(hmac.with_ready(4096).expect("within the volume"));
     let volume = "0f0e0d0c-0b0a-4908-8706-050403020100"
         .parse()
         .expect("an id");
-    let made = SealedHeader::create(volume, 1, 1, layout, &dek());
-    made.expect("random source").0
+    let made = layouts
+        .into_iter()
+        .map(|layout| SealedHeader::create(volume, 1, 1, layout, &dek()));
+    made.map(|made| made.expect("random source").0).collect()
 });
 
 fn mend(copy: &mut [u8]) {
@@ -35,13 +42,14 @@ use sha2::Digest as _;
 
 fuzz_target!(|input: &[u8]| {
     let _ = parse(input);
-    judge(|region| {
+    let sound = &SOUND[input.len() % SOUND.len()];
+    judge(sound, |region| {
         for patch in input.chunks_exact(3) {
             let at = usize::from(u16::from_le_bytes([patch[0], patch[1]]));
             region[at % REGION_BYTES] = patch[2];
         }
     });
-    judge(|region| {
+    judge(sound, |region| {
         for copy in region.chunks_exact_mut(HEADER_COPY_BYTES) {
             let area = &mut copy[4096..];
             let length = input.len().min(area.len());
@@ -52,8 +60,8 @@ fuzz_target!(|input: &[u8]| {
 });
 
 /// Changes the sound header, mends both copies, and looks at what is read from it.
-fn judge(change: impl Fn(&mut [u8; REGION_BYTES])) {
-    let mut region = SOUND.encode();
+fn judge(sound: &SealedHeader, change: impl Fn(&mut [u8; REGION_BYTES])) {
+    let mut region = sound.encode();
     change(&mut region);
     region.chunks_exact_mut(HEADER_COPY_BYTES).for_each(mend);
     let Ok(parsed) = parse(region.as_slice()) else {
@@ -63,5 +71,5 @@ fn judge(change: impl Fn(&mut [u8; REGION_BYTES])) {
     let (first, second) = written.split_at(HEADER_COPY_BYTES);
     assert!(*first == region[..HEADER_COPY_BYTES] || *second == region[HEADER_COPY_BYTES..]);
     // Only the header that was sealed opens.
-    assert_eq!(parsed.header.open(&dek()).is_ok(), parsed.header == *SOUND);
+    assert_eq!(parsed.header.open(&dek()).is_ok(), parsed.header == *sound);
 }
