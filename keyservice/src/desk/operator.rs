@@ -137,7 +137,9 @@ impl Desk {
         let now = self.now();
         self.change(id, entry("break-lease", operator), |record| {
             let granted = record.state == State::Provisioning && record.instance.is_some();
-            if record.live_lease(now).is_none() && !granted {
+            // A held lease that has run out could still be renewed.
+            let held = record.live_lease(now).is_some() || record.holding.is_some();
+            if !held && !granted {
                 return Err(AdminError::State(format!(
                     "nobody holds a lease of volume {id}"
                 )));

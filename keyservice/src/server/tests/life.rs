@@ -171,6 +171,8 @@ async fn held_lease_is_shown_broken_and_lost() {
     let answer = RenewAnswer::try_from(answer).unwrap();
     assert_eq!(answer, RenewAnswer::Renewed { seconds: 600 });
     let free = admin.break_lease(reference(volume)).await.unwrap();
+    let nobody = admin.break_lease(reference(volume)).await.unwrap_err();
+    assert_eq!(nobody.code(), Code::FailedPrecondition);
     assert!(!free.into_inner().held);
     let answer = holder.renew(renewal).await.unwrap().into_inner();
     let RenewAnswer::Refuse(refusal) = RenewAnswer::try_from(answer).unwrap() else {
