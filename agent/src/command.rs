@@ -1,18 +1,20 @@
 //! The program's commands: each reads the measured configuration, does its one thing, and says what it did.
 
 mod hold;
+mod maintenance;
 mod status;
 mod unlock;
 mod wipe;
 
 pub use hold::hold;
+pub use maintenance::{close, reopen};
 pub use status::status;
 pub use unlock::unlock;
 pub use wipe::wipe;
 
 use crate::client::Client;
 use crate::config::Config;
-use crate::error::chain;
+use crate::error::{Stopped, chain};
 use crate::report::{self, Failure, Report};
 use dawnkey_dm::{MapError, MappedName};
 use std::path::Path;
@@ -29,6 +31,17 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// A flow that stopped.
+    fn of(stopped: &Stopped) -> Self {
+        Self {
+            failure: Failure {
+                message: stopped.to_string(),
+                ..Failure::of(&stopped.error)
+            },
+            report: Some(Box::new(Report::stopped(stopped))),
+        }
+    }
+
     /// A failure of one step.
     fn at(step: &'static str, exit_code: u8) -> impl Fn(&dyn std::error::Error) -> Self {
         move |error| Self {

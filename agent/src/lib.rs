@@ -12,6 +12,7 @@
 //! | [`connect`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
 //! | [`retry`] | budget, deadlines, back-off |
 //! | [`error`] | one error per step, its exit code, whether waiting can mend it |
+//! | [`boot`] | what a closed boot leaves for opening a volume again |
 //! | [`lease`], [`hold`] | the lease of a volume in use, and its holder |
 //! | [`notify`] | what systemd is told |
 //! | [`report`] | the closed list of what may be said, and the only place that prints |
@@ -20,6 +21,7 @@
 //! `docs/agent.md` is its manual.
 
 pub mod attester;
+pub mod boot;
 pub mod client;
 pub mod command;
 pub mod config;

@@ -67,6 +67,16 @@ enum Command {
         /// The volume's name under /dev/mapper.
         name: String,
     },
+    /// Take a mapping that nothing uses away, with its key in the kernel.
+    Close {
+        /// The volume's name under /dev/mapper.
+        name: String,
+    },
+    /// Open a volume again in a running system: an attested call that policy must allow (`reopen = "allow"`).
+    Reopen {
+        /// The volume's name under /dev/mapper.
+        name: String,
+    },
     /// Show which volumes are mapped, how much of each can be used, and who holds it.
     Status,
     /// Read the configuration and say whether it is good; touches no device and no network.
@@ -85,6 +95,8 @@ fn main() -> ExitCode {
         Command::Unlock => command::unlock(&config, json),
         Command::Hold { name } => command::hold(&config, &name),
         Command::Wipe { name } => command::wipe(&config, &name),
+        Command::Close { name } => command::close(&config, &name),
+        Command::Reopen { name } => command::reopen(&config, &name),
         Command::Status => command::status(&config, json),
     };
     let stop = match ended {

@@ -6,7 +6,9 @@ use crate::lease::Leases;
 use crate::report::{Event, Sink};
 use crate::retry::{Budget, Jitter};
 use crate::service::KeyService;
-use crate::unlock::{Closed, ClosedBoot, Done, Mapped, Measured, Released, Unlock, close_boot};
+use crate::unlock::{
+    Boot, Closed, ClosedBoot, Done, Mapped, Measured, Released, Unlock, close_boot,
+};
 use dawnkey_attest::collect::{Attester, Closing};
 use dawnkey_dm::{Mapped as Mapping, Mapper};
 use dawnkey_proto::closing::Opened;
@@ -68,7 +70,7 @@ pub async fn run<K: KeyService, A: Attester, M: Mapper>(
     let mut mapped = Vec::new();
     for volume in job.volumes {
         let (id, required) = (volume.wanted.volume, volume.required);
-        match map(job, volume, ports).await {
+        match map(job, volume, Boot::Open, ports).await {
             Ok(unlock) => mapped.push(unlock),
             Err(error) if required => {
                 let open = mapped.iter().map(Unlock::<Mapped<_>>::mapping);
@@ -124,6 +126,30 @@ pub async fn run<K: KeyService, A: Attester, M: Mapper>(
     })
 }
 
+/// Opens one volume again in a boot that is closed, for maintenance. Policy has to allow that by name; the evidence
+/// shows what the boot was closed with, and `closed_with` must say the same.
+pub async fn reopen<K: KeyService, A: Attester, M: Mapper>(
+    job: &Job<'_>,
+    volume: &VolumeConfig,
+    closed_with: &[Opened],
+    ports: &mut Ports<'_, K, A, M>,
+) -> Result<Done, Box<Stopped>> {
+    let id = volume.wanted.volume;
+    let boot = Boot::Closed(closed_with);
+    let mapped = match map(job, volume, boot, ports).await {
+        Ok(mapped) => mapped,
+        Err(error) => return Err(stop(Some(id), error, [].into_iter(), ports)),
+    };
+    let mapping = mapped.mapping().clone();
+    match confirm(job, mapped.in_closed_boot(), ports).await {
+        Ok(done) => Ok(done),
+        Err(error) => {
+            let _ = ports.leases.forget(id);
+            Err(stop(Some(id), error, [&mapping].into_iter(), ports))
+        }
+    }
+}
+
 impl Job<'_> {
     fn requires(&self, id: Uuid) -> bool {
         let mut volumes = self.volumes.iter();
@@ -135,10 +161,11 @@ impl Job<'_> {
 async fn map<K: KeyService, A: Attester, M: Mapper>(
     job: &Job<'_>,
     volume: &VolumeConfig,
+    boot: Boot<'_>,
     ports: &mut Ports<'_, K, A, M>,
 ) -> Result<Unlock<Mapped<K::Session>>, UnlockError> {
     (ports.report)(&Event::opening(&volume.wanted));
-    let measured = Unlock::measure(volume, job.node_name, ports.mapper, ports.report)?;
+    let measured = Unlock::measure(volume, boot, job.node_name, ports.mapper, ports.report)?;
     let released = ask(job, ports, measured).await?;
     let released = released.with_holder(job.holder)?;
     released.map(ports.mapper, ports.report)

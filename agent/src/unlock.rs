@@ -43,6 +43,15 @@ pub struct Trace {
     pub round_trips: u32,
 }
 
+/// The boot in which a volume is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot<'a> {
+    /// It will be closed.
+    Open,
+    /// It was closed with these, in this order: a volume is opened again, for maintenance.
+    Closed(&'a [Opened]),
+}
+
 /// An unlock that has come as far as `State`.
 pub struct Unlock<State> {
     trace: Trace,
@@ -146,9 +155,10 @@ impl<State> Unlock<State> {
 }
 
 impl Unlock<Measured> {
-    /// Finds the volume and makes the request with a key pair of this boot.
+    /// Finds the volume and makes the request with a key pair of its own.
     pub fn measure(
         config: &VolumeConfig,
+        boot: Boot<'_>,
         node_name: &str,
         mapper: &mut impl Mapper,
         report: Sink<'_>,
@@ -159,7 +169,7 @@ impl Unlock<Measured> {
             .stages
             .time(Stage::Find, || Disk::find(config, mapper))
             .map_err(UnlockError::Find)?;
-        let ask = ask(&disk);
+        let ask = ask(&disk, boot);
         report(&match ask.seen() {
             Some(seen) => Event::DiskFound {
                 generation: seen.generation,
@@ -250,6 +260,14 @@ impl Unlock<Measured> {
 }
 
 impl<S> Unlock<Mapped<S>> {
+    /// Goes on where the boot is closed already.
+    #[must_use]
+    pub fn in_closed_boot(self) -> Unlock<Closed<S>> {
+        let Mapped { made, session } = self.state;
+        let session = Some(session);
+        Self::next(self.trace, Closed { made, session })
+    }
+
     /// The mapping, for closing it when the flow ends here.
     #[must_use]
     pub const fn mapping(&self) -> &Mapping {

@@ -2,9 +2,10 @@
 
 use super::{Stop, jitter, load_protected, runtime};
 use crate::attester;
+use crate::boot;
 use crate::client::Client;
 use crate::lease::KernelLeases;
-use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
+use crate::report::{self, EXIT_PARTIAL, Event, Report, Stage, Stages};
 use crate::run::{Job, Ports, run};
 use dawnkey_dm::KernelMapper;
 use std::path::Path;
@@ -48,6 +49,10 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
     };
     match runtime()?.block_on(run(&job, &mut ports)) {
         Ok(finished) => {
+            if let Err(error) = boot::leave(&boot::file(), &finished) {
+                let problem = error.to_string();
+                report::console(&Event::BootNotRecorded { problem });
+            }
             if json {
                 let total = began.elapsed();
                 report::json(&Report::finished(&config.volumes, &finished, before, total));
@@ -58,12 +63,6 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
                 EXIT_PARTIAL
             })
         }
-        Err(stopped) => Err(Stop {
-            failure: Failure {
-                message: stopped.to_string(),
-                ..Failure::of(&stopped.error)
-            },
-            report: Some(Box::new(Report::stopped(&stopped))),
-        }),
+        Err(stopped) => Err(Stop::of(&stopped)),
     }
 }

@@ -101,6 +101,11 @@ pub enum Event {
         /// Why there is none.
         why: &'static str,
     },
+    /// What the boot was closed with could not be left in `/run`: no volume can be opened again.
+    BootNotRecorded {
+        /// Why.
+        problem: String,
+    },
     /// The service knows.
     Confirmed {
         /// Of which mapping.
@@ -244,6 +249,7 @@ impl Event {
             Self::Mapped { .. } => "mapped",
             Self::BootClosed { .. } => "boot-closed",
             Self::BootNotClosed { .. } => "boot-not-closed",
+            Self::BootNotRecorded { .. } => "boot-not-recorded",
             Self::Confirmed { .. } => "confirmed",
             Self::DoingWithout { .. } => "doing-without",
             Self::LeaseHeld { .. } => "lease-held",
@@ -316,6 +322,7 @@ impl fmt::Display for Event {
             Self::LeaseEnded {
                 problem: Some(problem),
             }
+            | Self::BootNotRecorded { problem }
             | Self::LossNotActedOn { problem } => write!(f, " problem={}", Quoted(problem)),
             Self::LeaseLost { action, problem } => {
                 write!(f, " action={action} problem={}", Quoted(problem))

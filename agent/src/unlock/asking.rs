@@ -1,7 +1,7 @@
 //! From evidence to a key: the calls over one connection, and what a verdict must be to count.
 
 use super::disk::Disk;
-use super::{Attested, Failed, Measured, Released, Trace, Unlock, wire_header};
+use super::{Attested, Boot, Failed, Measured, Released, Trace, Unlock, wire_header};
 use crate::error::{AskError, ProtocolError};
 use crate::report::{Event, Sink, Stage};
 use crate::retry::Budget;
@@ -9,7 +9,7 @@ use crate::service::Session;
 use dawnkey_attest::collect::{Attester, CollectError};
 use dawnkey_attest::evidence::{Evidence, Exchange};
 use dawnkey_dm::{Grant, Rotation};
-use dawnkey_proto::message::{Answer, Ask, Challenge, EvidenceItem, Release, SeenHeader};
+use dawnkey_proto::message::{Answer, Ask, Challenge, EvidenceItem, Release, Reopen, SeenHeader};
 use dawnkey_secret::{ConfirmToken, Dek};
 use tokio::time::Instant;
 
@@ -125,12 +125,21 @@ impl<S: Session, A: Attester> Dialogue<'_, S, A> {
     }
 }
 
-/// What the disk makes us ask for.
-pub(super) fn ask(disk: &Disk) -> Ask {
-    match disk {
-        Disk::Volume(volume) => Ask::Unlock(wire_header(&volume.seen())),
-        Disk::Adopted(volume) => Ask::Adopted(wire_header(&volume.seen())),
-        Disk::Blank(_) => Ask::Provision,
+/// What disk and boot make us ask for.
+pub(super) fn ask(disk: &Disk, boot: Boot<'_>) -> Ask {
+    let (seen, adopted) = match disk {
+        Disk::Volume(volume) => (wire_header(&volume.seen()), false),
+        Disk::Adopted(volume) => (wire_header(&volume.seen()), true),
+        Disk::Blank(_) => return Ask::Provision,
+    };
+    match boot {
+        Boot::Closed(closed_with) => Ask::Reopen(Reopen {
+            seen,
+            adopted,
+            closed_with: closed_with.to_vec(),
+        }),
+        Boot::Open if adopted => Ask::Adopted(seen),
+        Boot::Open => Ask::Unlock(seen),
     }
 }
 

@@ -39,11 +39,9 @@ pub fn close_boot<S>(
         .collect();
     let closing = attester.close_boot(&events)?;
     let volumes = mapped.drain(..).map(|unlock| {
-        let Mapped { made, session } = unlock.state;
-        let mut trace = unlock.trace;
-        trace.stages.add(Stage::CloseBoot, began.elapsed());
-        let session = Some(session);
-        Unlock::<Closed<S>>::next(trace, Closed { made, session })
+        let mut closed = unlock.in_closed_boot();
+        closed.trace.stages.add(Stage::CloseBoot, began.elapsed());
+        closed
     });
     Ok(ClosedBoot {
         volumes: volumes.collect(),

@@ -13,7 +13,7 @@ use dawnkey_agent::config::Pace;
 use dawnkey_agent::connect::ConnectError;
 use dawnkey_agent::error::{AskError, UnlockError};
 use dawnkey_agent::retry::Budget;
-use dawnkey_agent::unlock::{Outcome, Unlock};
+use dawnkey_agent::unlock::{Boot, Outcome, Unlock};
 use dawnkey_attest::fake::SwtpmCa;
 use dawnkey_dm::{Found, Grant, Mapper};
 use dawnkey_keyservice::audit;
@@ -218,7 +218,7 @@ async fn dies(world: &World, node: &Node, after_writing: bool) {
     let (mut tpm, mut mapper) = (node.attester(), node.mapper());
     let report = &mut |_: &_| {};
     let volume = node.volume(VOLUME);
-    let measured = Unlock::measure(&volume, "node-1", &mut mapper, report).unwrap();
+    let measured = Unlock::measure(&volume, Boot::Open, "node-1", &mut mapper, report).unwrap();
     let budget = Budget::start(service.pace);
     let attested = measured
         .attest(&mut client, &mut tpm, &budget, report)

@@ -56,6 +56,23 @@ impl World {
         Self::start(tpm_ca, &policy(image), &[("ek-ca.pem", roots)]).await
     }
 
+    /// The same with further rules for its volumes, and leases of so many seconds.
+    pub async fn with_rules(
+        image: &BTreeMap<u8, Vec<u8>>,
+        rules: &str,
+        lease_seconds: u32,
+    ) -> Self {
+        let tpm_ca = SwtpmCa::new();
+        drop(dawnkey_attest::fake::Swtpm::start(&tpm_ca, node::KIND));
+        let roots = [tpm_ca.root_pem(), tpm_ca.issuer_pem()].concat();
+        let policy = format!("{}{rules}\n", policy(image));
+        let config = format!("{CONFIG}[limits]\nlease_seconds = {lease_seconds}\n");
+        let files = [("ek-ca.pem", roots)];
+        let world = Self::start_with(tpm_ca, &config, &policy, &files).await;
+        world.create_volume(VOLUME).await;
+        world
+    }
+
     /// Starts a service with a policy that names these files, and makes a volume.
     pub async fn with_policy(policy: &str, files: &[(&str, Vec<u8>)]) -> Self {
         let world = Self::start(SwtpmCa::new(), policy, files).await;
@@ -64,6 +81,15 @@ impl World {
     }
 
     async fn start(tpm_ca: SwtpmCa, policy: &str, files: &[(&str, Vec<u8>)]) -> Self {
+        Self::start_with(tpm_ca, CONFIG, policy, files).await
+    }
+
+    async fn start_with(
+        tpm_ca: SwtpmCa,
+        config: &str,
+        policy: &str,
+        files: &[(&str, Vec<u8>)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::new();
         pki.write(dir.path());
@@ -71,7 +97,7 @@ impl World {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
-        let config = Config::parse(&dir.path().join("keyservice.toml"), CONFIG).unwrap();
+        let config = Config::parse(&dir.path().join("keyservice.toml"), config).unwrap();
         let master_secret = MasterSecret::take(&mut [0x77; 32]).unwrap();
         let start = Start {
             config,

@@ -4,15 +4,16 @@ use super::keyring::Keyring;
 use super::{VOLUME, World};
 use dawnkey_agent::client::Client;
 use dawnkey_agent::config::{ServiceConfig, VolumeConfig};
-use dawnkey_agent::error::{AskError, UnlockError};
+use dawnkey_agent::error::{AskError, Stopped, UnlockError};
 use dawnkey_agent::report::Event;
-use dawnkey_agent::run::{Job, Ports, run};
+use dawnkey_agent::run::{Finished, Job, Ports, reopen, run};
 use dawnkey_agent::unlock::Done;
 use dawnkey_attest::collect::vtpm::{KeySource, Vtpm, VtpmConfig};
 use dawnkey_attest::fake::{EkKind, LogBuilder, Swtpm, SwtpmCa};
 use dawnkey_attest::tpm::hash::Hash;
 use dawnkey_dm::fake::FakeMapper;
 use dawnkey_dm::{Integrity, MappedName, Wanted};
+use dawnkey_proto::closing::Opened;
 use dawnkey_proto::message::Refusal;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,7 +44,10 @@ fn log(command_line: &str) -> LogBuilder {
 pub struct Node {
     tpm: Swtpm,
     pub disk: PathBuf,
+    others: Vec<PathBuf>,
     dir: tempfile::TempDir,
+    /// What this boot's unlock has left for a holder.
+    pub keyring: Keyring,
     /// Events of the last run.
     pub events: Vec<Event>,
 }
@@ -58,7 +62,9 @@ impl Node {
         let mut node = Self {
             tpm: Swtpm::start(ca, KIND),
             disk,
+            others: Vec::new(),
             dir,
+            keyring: Keyring::new(),
             events: Vec::new(),
         };
         node.boot("quiet");
@@ -68,6 +74,7 @@ impl Node {
     /// Turns the machine off and on and measures an image with this command line.
     pub fn boot(&mut self, command_line: &str) {
         self.tpm.reboot();
+        self.keyring = Keyring::new();
         let log = log(command_line);
         let tcti = TctiNameConf::from_str(&self.tpm.tcti()).unwrap();
         let mut context = Context::new(tcti).unwrap();
@@ -115,7 +122,9 @@ impl Node {
     }
 
     pub fn mapper(&self) -> FakeMapper {
-        FakeMapper::new(vec![self.disk.clone()])
+        let mut disks = vec![self.disk.clone()];
+        disks.extend(self.others.clone());
+        FakeMapper::new(disks)
     }
 
     pub fn volume(&self, volume: Uuid) -> VolumeConfig {
@@ -147,31 +156,83 @@ impl Node {
         service: &ServiceConfig,
         volume: Uuid,
     ) -> Result<Done, UnlockError> {
+        let volumes = [self.volume(volume)];
+        let ended = self.unlock_all(service, &volumes).await;
+        ended
+            .map(|mut finished| finished.done.remove(0))
+            .map_err(|stopped| stopped.error)
+    }
+
+    /// Another blank disk of the machine.
+    pub fn add_disk(&mut self, volume: Uuid, name: &str) -> VolumeConfig {
+        let disk = self.dir.path().join(name);
+        let file = std::fs::File::create(&disk).unwrap();
+        file.set_len(64 << 20).unwrap();
+        self.others.push(disk.clone());
+        let mut config = self.volume(volume);
+        config.wanted.name = MappedName::new(name).unwrap();
+        config.wanted.device = Some(disk);
+        config
+    }
+
+    /// Runs the agent for these volumes.
+    pub async fn unlock_all(
+        &mut self,
+        service: &ServiceConfig,
+        volumes: &[VolumeConfig],
+    ) -> Result<Finished, Box<Stopped>> {
         let mut events = Vec::new();
         let mut mapper = self.mapper();
-        let volumes = [self.volume(volume)];
+        let mut attester = self.attester();
         let ended = run(
             &Job {
-                volumes: &volumes,
+                volumes,
                 node_name: "node-1",
                 pace: service.pace,
                 holder: true,
             },
             &mut Ports {
                 service: &mut Client::new(service).unwrap(),
-                attester: &mut self.attester(),
+                attester: &mut attester,
                 mapper: &mut mapper,
-                leases: &mut Keyring::new(),
+                leases: &mut self.keyring,
                 jitter: &mut || 0,
                 report: &mut |event: &Event| events.push(event.clone()),
             },
         )
         .await;
         self.events = events;
-        assert_eq!(mapper.mapped().count(), usize::from(ended.is_ok()));
+        let open = ended.as_ref().map_or(0, |finished| finished.done.len());
+        assert_eq!(mapper.mapped().count(), open);
         ended
-            .map(|mut finished| finished.done.remove(0))
-            .map_err(|stopped| stopped.error)
+    }
+
+    /// Opens the volume again in the running system.
+    pub async fn reopen(
+        &mut self,
+        world: &World,
+        closed_with: &[Opened],
+    ) -> Result<Done, UnlockError> {
+        let service = world.service_at(world.address());
+        let volume = self.volume(VOLUME);
+        let volumes = [volume];
+        let (mut mapper, mut attester) = (self.mapper(), self.attester());
+        let job = Job {
+            volumes: &volumes,
+            node_name: "node-1",
+            pace: service.pace,
+            holder: true,
+        };
+        let mut ports = Ports {
+            service: &mut Client::new(&service).unwrap(),
+            attester: &mut attester,
+            mapper: &mut mapper,
+            leases: &mut self.keyring,
+            jitter: &mut || 0,
+            report: &mut |_: &Event| {},
+        };
+        let ended = reopen(&job, &volumes[0], closed_with, &mut ports).await;
+        ended.map_err(|stopped| stopped.error)
     }
 
     /// Runs the agent, which must be refused, and nothing may change on the disk or in the store.

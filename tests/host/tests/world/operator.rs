@@ -11,6 +11,12 @@ use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
+fn reference() -> wire::VolumeRef {
+    wire::VolumeRef {
+        volume_id: super::VOLUME.as_bytes().to_vec(),
+    }
+}
+
 impl World {
     pub async fn create_volume(&self, id: Uuid) {
         let request = wire::CreateVolumeRequest {
@@ -23,11 +29,20 @@ impl World {
 
     /// The volume as the service knows it.
     pub async fn volume(&self) -> wire::VolumeRecord {
-        let id = wire::VolumeRef {
-            volume_id: super::VOLUME.as_bytes().to_vec(),
-        };
-        let shown = self.admin().await.show_volume(id).await;
+        let shown = self.admin().await.show_volume(reference()).await;
         shown.unwrap().into_inner()
+    }
+
+    /// Gives the volume its next epoch.
+    pub async fn rotate(&self) {
+        let mut admin = self.admin().await;
+        admin.rotate_volume(reference()).await.unwrap();
+    }
+
+    /// Takes the volume's lease away from whoever has it.
+    pub async fn break_lease(&self) {
+        let mut admin = self.admin().await;
+        admin.break_lease(reference()).await.unwrap();
     }
 
     async fn admin(&self) -> AdminClient<Channel> {
