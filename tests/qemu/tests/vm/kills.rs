@@ -66,11 +66,13 @@ impl Shape {
     }
 }
 
-fn stop(kind: Kind, number: usize) -> Rule {
+/// Stops at a request of a kind, counted from now.
+pub fn stop(kind: Kind, number: usize) -> Rule {
     Rule::new(kind, When::Nth(number), Act::Freeze)
 }
 
-fn header(number: usize) -> Rule {
+/// Stops at a write of a header copy.
+pub fn header(number: usize) -> Rule {
     stop(Kind::Write, number).touching(0..HEADER)
 }
 
@@ -166,7 +168,7 @@ fn id(number: usize) -> String {
 }
 
 /// Name of a disk in the guest.
-fn device(number: usize) -> String {
+pub fn device(number: usize) -> String {
     let letter = u8::try_from(number).map(|n| char::from(b'a' + n)).unwrap();
     format!("vd{letter}")
 }

@@ -24,3 +24,4 @@ mod running_system;
 mod story;
 mod tee_unlock;
 mod unlock;
+mod wipe_kills;
