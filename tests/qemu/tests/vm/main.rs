@@ -19,6 +19,7 @@ mod kernel_reports;
 mod kills;
 mod lies;
 mod measured;
+mod ready;
 mod refusals;
 mod running_system;
 mod story;
