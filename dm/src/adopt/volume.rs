@@ -27,6 +27,7 @@ impl fmt::Debug for AdoptedVolume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdoptedVolume")
             .field("device", &self.device)
+            .field("name", &self.name)
             .field("header", self.foreign.header())
             .finish_non_exhaustive()
     }
