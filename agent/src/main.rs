@@ -29,7 +29,7 @@ Exit codes:
   40  the boot could not be closed; every mapping is closed again
   41  the service did not confirm; every mapping is closed again
   42  policy wants the lease held, and this node cannot
-  50  as 0, but a volume with `required = false` is missing
+  50  as 0, but a volume with `required = false` or a swap device is missing
   60  the lease was lost (hold)
   61  there is no lease to hold, or another holder has it
   70  the process could not be protected (memory lock, core dumps, randomness)";

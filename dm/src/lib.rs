@@ -8,6 +8,7 @@
 //! - [`mapper`]: the port [`Mapper`]: find, open, format, close. [`KernelMapper`] is its implementation.
 //! - [`disk`] and [`commit`]: reading, writing, flushing; the order of a header's writes.
 //! - [`adopt`]: headers of volumes that something else formatted.
+//! - [`swap`]: swap space under a key of the boot.
 //! - [`running`]: closing and stopping what is mapped.
 //! - [`blank`]: what is on a disk that is not a volume. [`erase`]: making one that is a volume into such.
 //! - [`behind`]: wiping the rest of a volume that is in use already.
@@ -47,6 +48,7 @@ pub mod running;
 mod stack;
 mod steps;
 pub mod superblock;
+pub mod swap;
 mod syscalls;
 mod tables;
 mod taken;

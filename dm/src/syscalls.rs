@@ -1,7 +1,7 @@
-//! The five kernel calls that have no safe wrapper: two block-device ioctls, one of ext4, `add_key` and `keyctl`.
+//! The kernel calls that have no safe wrapper: two block-device ioctls, one of ext4, `add_key`, `keyctl`, `swapon`.
 #![allow(unsafe_code)]
 // JUSTIFICATION: BLKGETSIZE64, BLKROGET and EXT4_IOC_RESIZE_FS exist only as ioctls, and neither std, nix nor another
-// dependency wraps them, or add_key(2) and keyctl(2) for `logon` keys. Every function below is safe to call with any argument.
+// dependency wraps them, or add_key(2) and keyctl(2) for `logon` keys, or swapon(2). Every function below is safe to call with any argument.
 
 use std::ffi::{CStr, c_int, c_long};
 use std::fs::File;
@@ -43,6 +43,17 @@ pub(crate) fn resize_ext4(point: &File, blocks: u64) -> io::Result<()> {
     // filesystem answers ENOTTY.
     unsafe { raw::ext4_resize_fs(point.as_raw_fd(), &raw const blocks) }?;
     Ok(())
+}
+
+/// Lets the kernel swap to a device, at the priority that it chooses.
+pub(crate) fn swap_on(device: &CStr) -> io::Result<()> {
+    // SAFETY: the path ends with NUL and lives through the call; the kernel keeps no pointer.
+    let result = unsafe { libc::swapon(device.as_ptr(), 0) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Serial number of a kernel key.

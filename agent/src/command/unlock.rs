@@ -4,10 +4,12 @@ use super::{Stop, jitter, load_protected, runtime};
 use crate::attester;
 use crate::boot;
 use crate::client::Client;
+use crate::config::SwapConfig;
+use crate::error::chain;
 use crate::lease::KernelLeases;
 use crate::report::{self, EXIT_PARTIAL, Event, Report, Stage, Stages};
 use crate::run::{Job, Ports, run};
-use dawnkey_dm::KernelMapper;
+use dawnkey_dm::{KernelMapper, swap};
 use std::path::Path;
 use std::time::Instant;
 
@@ -53,11 +55,12 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
                 let problem = error.to_string();
                 report::console(&Event::BootNotRecorded { problem });
             }
+            let swapped = start_swaps(&config.swaps);
             if json {
                 let total = began.elapsed();
                 report::json(&Report::finished(&config.volumes, &finished, before, total));
             }
-            Ok(if finished.missing.is_empty() {
+            Ok(if finished.missing.is_empty() && swapped {
                 0
             } else {
                 EXIT_PARTIAL
@@ -65,4 +68,21 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
         }
         Err(stopped) => Err(Stop::of(&stopped)),
     }
+}
+
+/// Swaps to each device, and says whether all are in use. The boot is closed by now: nothing of it was needed for that.
+fn start_swaps(swaps: &[SwapConfig]) -> bool {
+    let mut all = true;
+    for SwapConfig { device, name } in swaps {
+        let event = match swap::start(device, name) {
+            Ok(device) => Event::SwapOn { device },
+            Err(error) => {
+                all = false;
+                let (name, problem) = (name.clone(), chain(&error));
+                Event::SwapFailed { name, problem }
+            }
+        };
+        report::console(&event);
+    }
+    all
 }

@@ -106,6 +106,18 @@ pub enum Event {
         /// Why.
         problem: String,
     },
+    /// A device is swapped to, under a key of this boot.
+    SwapOn {
+        /// As what it is mapped.
+        device: PathBuf,
+    },
+    /// A device is not swapped to; the node goes on without it.
+    SwapFailed {
+        /// The mapping's name.
+        name: MappedName,
+        /// Why.
+        problem: String,
+    },
     /// The service knows.
     Confirmed {
         /// Of which mapping.
@@ -250,6 +262,8 @@ impl Event {
             Self::BootClosed { .. } => "boot-closed",
             Self::BootNotClosed { .. } => "boot-not-closed",
             Self::BootNotRecorded { .. } => "boot-not-recorded",
+            Self::SwapOn { .. } => "swap-on",
+            Self::SwapFailed { .. } => "swap-failed",
             Self::Confirmed { .. } => "confirmed",
             Self::DoingWithout { .. } => "doing-without",
             Self::LeaseHeld { .. } => "lease-held",
@@ -348,7 +362,12 @@ impl fmt::Display for Event {
                 " volume={volume} step={step} problem={}",
                 Quoted(problem)
             ),
-            Self::Confirmed { device } | Self::MappingClosed { device } => {
+            Self::SwapFailed { name, problem } => {
+                write!(f, " name={name} problem={}", Quoted(problem))
+            }
+            Self::SwapOn { device }
+            | Self::Confirmed { device }
+            | Self::MappingClosed { device } => {
                 write!(f, " device={}", device.display())
             }
             Self::BootClosed { register } => write!(f, " register={}", register.name()),
