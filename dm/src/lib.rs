@@ -16,7 +16,8 @@
 //! Opening: the header is read once, into memory. Its seal must open under the DEK before anything is mapped; the
 //! tables are built from the values that were parsed, never from the disk again; what dm-integrity takes from its own
 //! superblock is asked of the kernel and compared before the mapping starts; the key goes into the kernel as a
-//! `logon` key that is unlinked at once. The new generation is written last.
+//! `logon` key that is unlinked at once. Of a volume that is not ready only the ready part becomes visible. The new
+//! generation is written last, and with it what else has changed: progress, epoch, size.
 //!
 //! Formatting: the header is written last, so an interrupted format leaves a disk that is still blank.
 

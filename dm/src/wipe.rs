@@ -1,4 +1,5 @@
-//! Writing every block once, so that every block has a valid tag.
+//! Writing every block of a mapped device once while formatting, so that every block has a valid tag. What is not
+//! mapped yet is written later, by [`crate::behind`].
 //!
 //! dm-integrity makes no tags by itself: a block that was never written is a read error, and so would be most of what
 //! `mke2fs` reads.
