@@ -141,3 +141,41 @@ fn wrong_command_line_has_exit_code_2_and_help_lists_every_exit_code() {
         assert!(listed, "{code} is not in the help");
     }
 }
+
+#[test]
+fn commands_for_one_volume_refuse_a_name_that_is_not_configured_or_none() {
+    let scratch = Scratch::new(CONFIG);
+    for command in ["hold", "close", "reopen"] {
+        if command != "close" && !may_lock_memory() {
+            continue;
+        }
+        for name in ["other", "../state"] {
+            let output = agent(&scratch.config(), &[command, name]);
+            assert_eq!(output.status.code(), Some(2), "{command} {name}");
+            let said = text(&output.stderr);
+            assert!(
+                said.contains("step=config exit=2") && said.contains(name),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn holder_without_a_lease_says_what_would_leave_one() {
+    if !may_lock_memory() {
+        return;
+    }
+    let scratch = Scratch::new(CONFIG);
+    let output = agent(&scratch.config(), &["--json", "hold", "state"]);
+    assert_eq!(output.status.code(), Some(61));
+    assert!(text(&output.stderr).contains("step=hold exit=61"));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["error"]["step"], "hold");
+    assert!(
+        report["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("`hold = true`")
+    );
+}
