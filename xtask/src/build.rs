@@ -76,6 +76,8 @@ pub struct StandIns {
     pub io: PathBuf,
     /// `dawnkey-test-pki`, for the host.
     pub pki: PathBuf,
+    /// The agent with the feature `adopted`, for guests.
+    pub adopting: PathBuf,
 }
 
 /// Builds the stand-ins for TEE devices. They are never built as a release.
@@ -87,7 +89,15 @@ pub fn stand_ins(workspace: &Workspace) -> Result<StandIns, XtaskError> {
     command::run(cargo.args(["build", "--locked", "--quiet", "-p", "dawnkey-test-devices"]))?;
     let names = ["dawnkey-test-tee", "dawnkey-test-io", "dawnkey-test-pki"];
     let dir = stripped(workspace, &names)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--locked", "--quiet", "-p", "dawnkey-agent"]);
+    command::run(cargo.args(["--features", "adopted"]))?;
+    let adopting = dir.join("dawnkey-agent-adopted");
+    let mut strip = Command::new("strip");
+    strip.arg("-o").arg(&adopting);
+    command::run(strip.arg(workspace.target.join("debug/dawnkey-agent")))?;
     Ok(StandIns {
+        adopting,
         tee: dir.join("dawnkey-test-tee"),
         io: dir.join("dawnkey-test-io"),
         pki: dir.join("dawnkey-test-pki"),

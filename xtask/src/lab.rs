@@ -100,7 +100,14 @@ pub fn prepare(workspace: &Workspace, binaries: &Binaries) -> Result<PathBuf, Xt
         initrd: dir.join("tools.initrd"),
         ..direct.clone()
     };
-    let with_tools = builder.with_tools(&initrd, &stand_ins.io)?;
+    let with_tools = builder.with_tools(
+        &initrd,
+        &[
+            (&stand_ins.io, "usr/bin/dawnkey-test-io"),
+            (&stand_ins.adopting, "usr/bin/dawnkey-agent-adopted"),
+            (&binaries.dawnkey, "usr/bin/dawnkey"),
+        ],
+    )?;
     fs::write(&tools.initrd, with_tools)
         .map_err(io(format!("write {}", tools.initrd.display())))?;
     let lab = Lab {

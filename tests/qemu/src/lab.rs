@@ -122,6 +122,24 @@ impl Lab {
         })
     }
 
+    /// The same, with one text of the policy replaced.
+    ///
+    /// # Errors
+    /// What making its parts gives; [`VmError::Lab`] when the policy has no such text.
+    pub fn tee_scene_with(&self, from: &str, to: &str) -> Result<Scene<'_>, VmError> {
+        self.scene_with(|operator| {
+            operator.adopt_endorsements(&self.platforms)?;
+            operator.adopt_policy(&self.platforms)?;
+            let policy = operator.policy();
+            let place = || format!("edit {}", policy.display());
+            let text = fs::read_to_string(&policy).doing(place)?;
+            if !text.contains(from) {
+                return Err(VmError::Lab(format!("the policy has no `{from}`")));
+            }
+            fs::write(&policy, text.replacen(from, to, 1)).doing(place)
+        })
+    }
+
     /// A scene with a TPM as Azure's confidential VMs have it, and a policy that demands the SNP report behind it.
     ///
     /// # Errors

@@ -87,16 +87,21 @@ impl Builder {
         initramfs::compress(&initramfs::node(&self.kernel, &self.parts, contents)?.archive())
     }
 
-    /// An initramfs with a second archive behind it: the kernel unpacks one over the other.
+    /// An initramfs with a second archive behind it: the kernel unpacks one over the other. `programs` are ours, with
+    /// their places in the guest.
     ///
     /// # Errors
     /// As [`Builder::initramfs`].
-    pub fn with_tools(&self, initrd: &[u8], io: &Path) -> Result<Vec<u8>, VmError> {
+    pub fn with_tools(
+        &self,
+        initrd: &[u8],
+        programs: &[(&Path, &str)],
+    ) -> Result<Vec<u8>, VmError> {
         let mut both = initrd.to_vec();
         // The kernel looks for the next archive at a multiple of four bytes and passes over zeros.
         both.resize(both.len().next_multiple_of(4), 0);
         both.extend(initramfs::compress(
-            &tools::tree(&self.kernel, io)?.archive(),
+            &tools::tree(&self.kernel, programs)?.archive(),
         )?);
         Ok(both)
     }

@@ -1,6 +1,6 @@
 //! A second archive for test guests, unpacked over the first: what a running system has and a node's image has not.
-//! udev, what people look at disks with, ciphers that volumes can have by choice, and a program that times reads
-//! and writes.
+//! udev, what people look at disks with, ciphers that volumes can have by choice, the operator's tool, an agent for
+//! adopted volumes, and a program that times reads and writes.
 
 use std::path::{Path, PathBuf};
 
@@ -38,11 +38,11 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("e2fsck", "sbin/e2fsck", "e2fsprogs"),
 ];
 
-/// The archive; `io` is `dawnkey-test-io`.
+/// The archive; `programs` are ours, with their places in the guest.
 ///
 /// # Errors
 /// [`VmError::Missing`] for each piece that is not installed.
-pub fn tree(kernel: &Kernel, io: &Path) -> Result<Tree, VmError> {
+pub fn tree(kernel: &Kernel, programs: &[(&Path, &str)]) -> Result<Tree, VmError> {
     let mut tree = Tree::new();
     for (program, target, package) in PROGRAMS {
         add_program(&mut tree, &installed(program, package)?, target)?;
@@ -54,7 +54,9 @@ pub fn tree(kernel: &Kernel, io: &Path) -> Result<Tree, VmError> {
         let target = format!("usr/lib/udev/rules.d/{rule}");
         add_file(&mut tree, &rules.join(rule), &target, 0o644)?;
     }
-    add_program(&mut tree, io, "usr/bin/dawnkey-test-io")?;
+    for (program, target) in programs {
+        add_program(&mut tree, program, target)?;
+    }
     let order = kernel.add_modules(&mut tree, MODULES)?;
     tree.file("etc/more-modules", 0o644, order.join("\n") + "\n");
     Ok(tree)

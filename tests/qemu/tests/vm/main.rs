@@ -10,6 +10,7 @@
     clippy::panic
 )]
 
+mod adopt;
 mod azure;
 mod boot_chain;
 mod faults;
