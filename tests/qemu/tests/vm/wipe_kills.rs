@@ -48,11 +48,6 @@ struct Shape {
 impl Shape {
     fn of(log: &[Event]) -> Self {
         let count = |kind| log.iter().filter(|event| event.kind == kind).count();
-        println!(
-            "measured: a wipe of {} writes and {} flushes",
-            count(Kind::Write),
-            count(Kind::Flush)
-        );
         Shape {
             writes: count(Kind::Write),
             flushes: count(Kind::Flush),
