@@ -174,7 +174,7 @@ impl RescueArgs {
         if subject.integrity().has_tags() {
             output::note(
                 "note: a disk that was not closed cleanly may hold its last writes in the integrity journal only, which \
-                 is not replayed read-only; --read-write on a copy of the disk replays it",
+                 need not be replayed read-only; --read-write on a copy of the disk replays it",
             );
         }
     }

@@ -24,7 +24,7 @@ pub(super) struct Opening<'a> {
     pub(super) disk: &'a Path,
     /// Name of the mapping. `None` opens nothing and only tries the key.
     pub(super) name: Option<&'a str>,
-    /// No write reaches the disk.
+    /// The volume takes no writes; an image's loop device neither.
     pub(super) read_only: bool,
 }
 
