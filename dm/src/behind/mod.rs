@@ -2,7 +2,7 @@
 //! and lets the filesystem grow.
 //!
 //! It needs no key: it writes zeros to `NAME_whole`, the encrypting layer that is there as long as a volume is not
-//! ready. Nothing on the disk says how far it came; the blocks themselves do ([`crate::steps`]), and the next opening
+//! ready. Nothing on the disk says how far it came; the blocks themselves do (`steps`), and the next opening
 //! seals that into the header. It may be stopped or killed at any instant.
 
 mod filesystem;
