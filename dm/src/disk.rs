@@ -83,14 +83,22 @@ pub trait Disks {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemDisks;
 
+/// Whether there is anything to read from a block device, by its directory in sysfs: drives without a medium have
+/// nothing, and whoever reads a suspended mapping waits, perhaps for ever.
+fn answers(device: &Path) -> bool {
+    let says = |name: &str, value: &str| {
+        let text = std::fs::read_to_string(device.join(name));
+        text.is_ok_and(|text| text.trim() == value)
+    };
+    !says("size", "0") && !says("dm/suspended", "1")
+}
+
 impl Disks for SystemDisks {
     fn list(&self) -> io::Result<Vec<PathBuf>> {
         let mut devices = Vec::new();
         for entry in std::fs::read_dir("/sys/class/block")? {
             let entry = entry?;
-            let empty = std::fs::read_to_string(entry.path().join("size"))
-                .is_ok_and(|sectors| sectors.trim() == "0");
-            if !empty {
+            if answers(&entry.path()) {
                 // The kernel writes `!` for the `/` in the names of a few drivers.
                 let name = entry.file_name().to_string_lossy().replace('!', "/");
                 devices.push(Path::new("/dev").join(name));
@@ -290,5 +298,28 @@ impl AlignedBuffer {
         self.storage
             .get_mut(self.begin..self.begin + self.length)
             .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn drives_without_medium_and_suspended_mappings_are_not_listed() {
+        let sysfs = tempfile::tempdir().unwrap();
+        let device = |name: &str, files: &[(&str, &str)]| {
+            let device = sysfs.path().join(name);
+            std::fs::create_dir_all(device.join("dm")).unwrap();
+            for (file, text) in files {
+                std::fs::write(device.join(file), text).unwrap();
+            }
+            answers(&device)
+        };
+        assert!(device("vda", &[("size", "131072\n")]));
+        assert!(!device("sr0", &[("size", "0\n")]));
+        assert!(device("dm-0", &[("size", "8\n"), ("dm/suspended", "0\n")]));
+        assert!(!device("dm-1", &[("size", "8\n"), ("dm/suspended", "1\n")]));
     }
 }
