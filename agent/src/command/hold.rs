@@ -9,7 +9,7 @@ use crate::report::{self, Event, Failure};
 use dawnkey_dm::{MappedName, behind, running};
 use dawnkey_proto::message::{OnLoss, Progress};
 use nix::sys::reboot::{RebootMode, reboot};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Seek as _, Write as _};
 use std::path::Path;
 
@@ -58,19 +58,30 @@ pub fn hold(file: &Path, name: &str) -> Result<u8, Stop> {
     })
 }
 
-fn none(name: &MappedName) -> Stop {
+/// A holder that has nothing to do here.
+fn idle(message: String) -> Stop {
     Stop {
         failure: Failure {
             step: "hold",
             exit_code: EXIT_NONE,
             reason: None,
-            message: format!(
-                "hold the lease of {name}: the unlock of this boot left none; policy must say `hold = true`, and \
-                 `hold.enabled` must not be false"
-            ),
+            message,
         },
         report: None,
     }
+}
+
+fn none(name: &MappedName) -> Stop {
+    idle(format!(
+        "hold the lease of {name}: this boot's unlock left none, or it was lost or ended since; policy must say \
+         `hold = true`, and `hold.enabled` must not be false"
+    ))
+}
+
+fn another(name: &MappedName) -> Stop {
+    idle(format!(
+        "hold the lease of {name}: another holder has it; only one can, such as dawnkey-hold@{name}.service"
+    ))
 }
 
 /// A mapping of the kernel's.
@@ -118,7 +129,10 @@ impl State {
             .write(true)
             .open(holder_file(run, name));
         let file = opened.map_err(|e| failed(&e))?;
-        file.try_lock().map_err(|e| failed(&e))?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => another(name),
+            TryLockError::Error(error) => failed(&error),
+        })?;
         let mut state = Self {
             file,
             holder: Holder {
@@ -153,5 +167,36 @@ impl State {
         let _ = self.file.set_len(0);
         let _ = self.file.rewind();
         let _ = self.file.write_all(&text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use dawnkey_secret::LeaseToken;
+    use std::time::Duration;
+    use uuid::Uuid;
+
+    #[test]
+    fn second_holder_is_refused_by_name_until_the_first_has_ended() {
+        let run = tempfile::tempdir().unwrap();
+        let name = MappedName::new("state").unwrap();
+        let held = Held {
+            volume: Uuid::from_u128(1),
+            fencing_token: 7,
+            token: LeaseToken::fill(|_| Ok::<_, ()>(())).unwrap(),
+            on_loss: OnLoss::Suspend,
+            seconds: 30,
+            sent: Duration::ZERO,
+        };
+        let first = State::begin(run.path(), &name, &held).unwrap();
+        let second = State::begin(run.path(), &name, &held).map(drop);
+        let failure = second.unwrap_err().failure;
+        assert_eq!(failure.exit_code, EXIT_NONE);
+        let message = failure.message;
+        assert!(message.contains("another holder has it"), "{message}");
+        drop(first);
+        State::begin(run.path(), &name, &held).unwrap();
     }
 }
