@@ -158,7 +158,11 @@ impl Lab {
         Ok(scene)
     }
 
-    fn scene_with(
+    /// A scene whose operator has prepared something else before the key service started.
+    ///
+    /// # Errors
+    /// What making its parts gives.
+    pub fn scene_with(
         &self,
         prepare: impl FnOnce(&Operator) -> Result<(), VmError>,
     ) -> Result<Scene<'_>, VmError> {

@@ -90,6 +90,20 @@ impl Running {
         })
     }
 
+    /// Waits until the guest has switched itself off without an end of its report; gives what it had reported, and the
+    /// serial console.
+    ///
+    /// # Errors
+    /// [`VmError::Timeout`] with the end of the serial log; [`VmError::Report`] when the report has its end.
+    pub fn switched_off(mut self) -> Result<(Vec<Step>, String), VmError> {
+        self.wait("power-off of the guest", Self::ended)?;
+        let bytes = self.report()?;
+        match Results::parse(&bytes) {
+            Err(_) => Ok((results::so_far(&bytes), self.serial())),
+            Ok(_) => Err(VmError::Report("the guest came to its end".to_owned())),
+        }
+    }
+
     /// Waits until the guest has reported a step: where `await_host` stands in the script, it waits for
     /// [`Running::go`] then.
     ///

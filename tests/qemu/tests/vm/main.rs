@@ -18,6 +18,7 @@ mod guest;
 mod integrity;
 mod kernel_reports;
 mod kills;
+mod life;
 mod lies;
 mod measured;
 mod ready;
