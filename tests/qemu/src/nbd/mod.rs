@@ -21,6 +21,7 @@ pub use wire::Kind;
 
 use crate::disk::Disk;
 use crate::error::{IoContext, VmError};
+use crate::layout::{BLOCK, SUPERBLOCK};
 use store::Store;
 use wire::Request;
 
@@ -35,6 +36,8 @@ pub struct Event {
     pub length: u32,
     /// What a rule did about it; nothing for a plain answer.
     pub rule: Option<String>,
+    /// What was written, if it begins in front of a volume's journal: header and superblock can be replayed.
+    pub data: Option<Vec<u8>>,
 }
 
 /// What the server's threads and the test share.
@@ -246,6 +249,8 @@ fn answer(stream: &mut UnixStream, shared: &Shared, request: &Request) -> io::Re
         offset: request.offset,
         length: request.length,
         rule,
+        data: (request.kind == Kind::Write && request.offset < SUPERBLOCK + BLOCK)
+            .then(|| request.data.clone()),
     });
     match act {
         Some(Act::Freeze) => {

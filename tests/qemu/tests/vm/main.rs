@@ -23,6 +23,7 @@ mod lies;
 mod measured;
 mod ready;
 mod refusals;
+mod replay;
 mod running_system;
 mod story;
 mod tee_unlock;
