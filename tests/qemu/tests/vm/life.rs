@@ -3,7 +3,8 @@
 //! Two boots of a measured machine. In the first, three volumes are made and swap is used; the lease of one is broken
 //! while it is held, and its mapping is suspended; another is closed and stays so, since policy does not let it be
 //! opened again; the third is closed, opened again and held, until its lease is broken too, which switches the machine
-//! off. In the second, all are opened, and a holder ends in order.
+//! off. In the second, all are opened, one holder ends in order, and another is cut off from the service until its lease
+//! has ended.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -105,11 +106,17 @@ for name in state logs cache; do on $name; step file_$name cat /mnt/$name/file; 
 hold state /run/hold
 kill -TERM $holder
 step kept ended
-hold state /run/hold
-umount /mnt/state
+hold logs /run/hold
+umount /mnt/logs
 kill -TERM $holder
 step ended ended
-step close agent close state
+step close agent close logs
+umount /mnt/state
+hold state /run/hold
+ip link set dev eth0 down
+step alone ended
+step info dmsetup info state
+step close_suspended agent close state
 step status agent status
 "#;
 
@@ -118,8 +125,9 @@ struct Told {
     /// The console of the first boot.
     console: String,
     second: Vec<Step>,
-    /// The volumes' records while the first two leases were held, and at the end.
+    /// The records of the first two volumes while their leases were held.
     held: [Value; 2],
+    /// That of the second after its holder has ended in order.
     end: Value,
     /// What was on the swap device after the first boot.
     swap: Vec<u8>,
@@ -169,7 +177,7 @@ fn tell() -> Result<Told, VmError> {
         console,
         second: second.results.steps().to_vec(),
         held,
-        end: record(&scene, VOLUME)?,
+        end: record(&scene, VOLUMES[1].1)?,
         swap,
     })
 }
@@ -394,7 +402,25 @@ fn holder_that_is_asked_to_end_keeps_the_lease_of_a_volume_in_use_and_ends_it_ot
     let ended = said(second, "ended");
     assert!(ended.contains("lease-ended"), "{ended}");
     said(second, "close");
+    assert!(end["lease"].is_null(), "{end}");
+}
+
+#[test]
+fn mapping_is_suspended_when_the_service_was_not_reached_until_the_end_of_the_lease() {
+    let second = &told().second;
+    let alone = named(second, "alone");
+    assert_eq!(alone.exit, 60, "{alone:#?}");
+    for sign in [
+        "renewal-failed",
+        "lease-lost action=suspend",
+        "until its end",
+    ] {
+        assert!(alone.stdout.contains(sign), "no {sign} in {alone:#?}");
+    }
+    let info = said(second, "info");
+    assert!(info.contains("SUSPENDED"), "{info}");
+    // A suspended mapping that nothing has open can be taken away like any other.
+    said(second, "close_suspended");
     let status = said(second, "status");
     assert!(status.contains("state: not mapped"), "{status}");
-    assert!(end["lease"].is_null(), "{end}");
 }
