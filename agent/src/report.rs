@@ -5,14 +5,20 @@
 //! ([`dawnkey_proto::message::printable`]).
 
 mod event;
+mod lines;
 mod summary;
 
 pub use event::{Event, Sink};
 pub use summary::{EXIT_PARTIAL, Failure, MappingTimes, Report, VolumeReport};
 
+use lines::Lines;
 use serde::Serialize;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// The console is one, whoever writes to it.
+static LINES: Mutex<Lines> = Mutex::new(Lines::new());
 
 /// Stages whose time is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,9 +113,12 @@ pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Writes an event's line to standard error, the console of an initramfs. A console that is gone stops nothing.
+/// Writes an event to standard error, the console of an initramfs; long work is a bar there. A console that is gone stops nothing.
 pub fn console(event: &Event) {
-    let _ = writeln!(std::io::stderr().lock(), "dawnkey-agent: {event}");
+    let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut console = std::io::stderr().lock();
+    let text = lines.next(event, console.is_terminal());
+    let _ = console.write_all(text.as_bytes());
 }
 
 /// Writes an object to standard output, on one line.

@@ -242,6 +242,18 @@ impl Event {
         }
     }
 
+    /// What long work this is about, and how many percent of it are done.
+    pub(super) fn progress(&self) -> Option<(&str, u64)> {
+        match self {
+            Self::Formatting {
+                step: step @ "wipe",
+                percent,
+            } => Some((step, *percent)),
+            Self::Wiping { name, percent } => Some((name.as_str(), *percent)),
+            _ => None,
+        }
+    }
+
     /// The event's name, the first word of its line.
     #[must_use]
     pub const fn name(&self) -> &'static str {
