@@ -27,12 +27,20 @@ pub fn close(name: &MappedName) -> Result<(), MapError> {
 /// Stops the volume where it is: nothing is read or written any more, what is not on the disk yet stays in memory, and
 /// whoever touches the volume waits. Nothing is flushed and no filesystem is told: another machine may run the volume.
 ///
+/// The encrypting layer below is stopped as well, where there is one: a wipe behind the volume writes to it, and starts
+/// the volume's own device again whenever that becomes longer.
+///
 /// # Errors
 /// Nothing of this name is mapped; the kernel refuses.
 pub fn suspend(name: &MappedName) -> Result<(), MapError> {
     let devices = Devices::open()?;
-    if devices.opened(name.as_str())?.is_none() {
+    if !devices.exists(name.as_str())? {
         return Err(MapError::NotMapped { name: name.clone() });
     }
-    devices.stop(name.as_str())
+    let stopped = devices.stop(name.as_str());
+    let whole = name.whole_layer();
+    if devices.exists(&whole)? {
+        devices.stop(&whole)?;
+    }
+    stopped
 }

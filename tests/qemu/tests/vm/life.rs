@@ -78,9 +78,13 @@ step status dawnkey-agent --config /run/agent.toml --json status
 step status_text agent status
 step second_holder agent hold state
 step close_held agent close state
+agent wipe state 2>/run/wipe &
+until grep -q wiping /run/wipe; do usleep 100000; done
 await_host holding
 step lost ended
 step info dmsetup info state
+step table_lost dmsetup table state
+step info_whole dmsetup info state_whole
 step hold_again agent hold state
 
 step close_used agent close cache
@@ -95,6 +99,9 @@ step reopen_logs agent reopen logs
 on logs _again
 step file_logs cat /mnt/logs/file
 hold logs /dev/console
+step wiped cat /run/wipe
+step info_later dmsetup info state
+step table_later dmsetup table state
 await_host reopened
 wait $holder
 "#;
@@ -143,14 +150,15 @@ fn tell() -> Result<Told, VmError> {
     for ((name, id, _), letter) in VOLUMES.into_iter().zip('b'..) {
         let create = ["volume", "create", "--policy", name, "--id", id];
         scene.operator.dawnkey(&create)?;
-        disks.push(scene.blank(&format!("{name}.disk"), DISK_BYTES)?);
+        // The wipe behind the first is still going on when its lease is lost.
+        let bytes = if id == VOLUME { 4 } else { 1 } * DISK_BYTES;
+        disks.push(scene.blank(&format!("{name}.disk"), bytes)?);
         configuration += &format!("volume {id} {name} /dev/vd{letter} >>/run/agent.toml\n");
         configuration +=
             &format!("{{ services; volume {id} {name} /dev/vd{letter}; }} >/run/{name}.toml\n");
     }
     disks.push(scene.blank("swap.disk", DISK_BYTES)?);
-    configuration +=
-        "printf '[[swap]]\\ndevice = \"/dev/vde\"\\nname = \"swap\"\\n' >>/run/agent.toml\n";
+    configuration += "printf '[[swap]]\\ndevice = \"/dev/vde\"\\nname = \"swap\"\\n[hold]\\nwipe_rate = \"1 MiB\"\\n' >>/run/agent.toml\n";
     let prelude = format!("export page='{PAGE}'\n{COMMON}{configuration}");
     let machine = |script: &str| {
         let machine = scene.machine().limit(Duration::from_secs(400));
@@ -349,8 +357,16 @@ fn mapping_is_suspended_when_its_held_lease_is_broken() {
         "{lost:#?}"
     );
     assert!(!lost.stdout.contains("loss-not-acted-on"), "{lost:#?}");
-    let info = said(&told().first, "info");
-    assert!(info.contains("SUSPENDED"), "{info}");
+    // The wipe behind it neither goes on nor starts the mapping again.
+    for step in ["info", "info_whole", "info_later"] {
+        let info = said(&told().first, step);
+        assert!(info.contains("SUSPENDED"), "{info}");
+    }
+    let wiped = said(&told().first, "wiped");
+    assert!(wiped.contains("wiping"), "{wiped}");
+    assert!(!wiped.contains("wiped name"), "{wiped}");
+    let lengths = ["table_lost", "table_later"].map(|step| said(&told().first, step));
+    assert_eq!(lengths[0], lengths[1]);
     let problem = refused("hold_again", 61);
     assert!(problem.contains("left none"), "{problem}");
 }
