@@ -2,9 +2,16 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{IoContext, VmError};
+
+/// Below the ports that the kernel gives to outgoing connections, of which the guests make many: none of those takes a
+/// port between its choice and the service's start.
+const RANGE: Range<u16> = 10_240..32_768;
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Loopback ports for nodes, operators and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,22 +24,10 @@ pub(crate) struct Ports {
 impl Ports {
     /// Three ports that are free now.
     pub(crate) fn free() -> Result<Self, VmError> {
-        let bind = || {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing(|| "bind a loopback port".to_owned())
-        };
-        let sockets = [bind()?, bind()?, bind()?];
-        let mut ports = [0; 3];
-        for (port, socket) in ports.iter_mut().zip(&sockets) {
-            *port = socket
-                .local_addr()
-                .doing(|| "read a port".to_owned())?
-                .port();
-        }
-        let [unlock, admin, metrics] = ports;
         Ok(Ports {
-            unlock,
-            admin,
-            metrics,
+            unlock: free_port()?,
+            admin: free_port()?,
+            metrics: free_port()?,
         })
     }
 
@@ -65,6 +60,23 @@ impl Ports {
     }
 }
 
+/// A port that is free now and that this process has not chosen before.
+fn free_port() -> Result<u16, VmError> {
+    // Processes begin at different places.
+    let begin = std::process::id().wrapping_mul(97);
+    let count = u32::from(RANGE.end - RANGE.start);
+    for _ in 0..count {
+        let place = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = RANGE.start + u16::try_from(place).unwrap_or_default();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(VmError::Lab(format!(
+        "no loopback port is free in {RANGE:?}"
+    )))
+}
+
 /// The address of a port.
 pub(crate) fn loopback(port: u16) -> String {
     format!("127.0.0.1:{port}")
@@ -74,6 +86,15 @@ pub(crate) fn loopback(port: u16) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn ports_are_never_chosen_twice_and_never_of_outgoing_connections() {
+        let mut chosen: Vec<u16> = (0..100).map(|_| free_port().unwrap()).collect();
+        assert!(chosen.iter().all(|port| RANGE.contains(port)));
+        chosen.sort_unstable();
+        chosen.dedup();
+        assert_eq!(chosen.len(), 100);
+    }
 
     #[test]
     fn ports_are_replaced_even_when_old_and_new_overlap() {
