@@ -5,7 +5,7 @@
 /// - `tee_begin` makes SNP reports available;
 /// - `configure DEVICE ID NAME` writes `/run/NAME.toml`;
 /// - `unlock STEP NAME` runs the agent with it as a step;
-/// - `put NAME BLOCK WORD` writes a block that begins with the word, `get STEP NAME BLOCK` reads its first bytes;
+/// - `put NAME BLOCK WORD` writes and flushes a block that begins with the word, `get STEP NAME BLOCK` reads its first bytes;
 /// - `close` takes every mapping away, `mapped STEP` lists what is mapped;
 /// - `alone DISK COMMAND...` runs a command that finds this one disk when it lists all.
 pub const FUNCTIONS: &str = r##"
@@ -18,7 +18,7 @@ configure() {
     } >"/run/$3.toml"
 }
 unlock() { step "$1" dawnkey-agent --config "/run/$2.toml" --json unlock; }
-put() { printf '%s\n' "$3" | dd "of=/dev/mapper/$1" bs=4096 "seek=$2" conv=sync,notrunc 2>/dev/null; }
+put() { printf '%s\n' "$3" | dd "of=/dev/mapper/$1" bs=4096 "seek=$2" conv=sync,notrunc,fsync 2>/dev/null; }
 get() { step "$1" get_block "$2" "$3"; }
 get_block() { dd "if=/dev/mapper/$1" bs=4096 "skip=$2" count=1 2>/dev/null | tr -d '\0'; }
 close() { sync; dmsetup remove_all; }
