@@ -8,10 +8,11 @@ await_host() {
     step "$1" true
     read -r said <"$control"
 }
-# more_modules: inserts what the second archive of some test images brings.
+# more_modules: inserts what the second archive of some test images brings and the first had not inserted.
 more_modules() {
     while read -r module; do
-        insmod "$module" || return 1
+        name=$(basename "$module" .ko | tr - _)
+        test -d "/sys/module/$name" || insmod "$module" || return 1
     done </etc/more-modules
 }
 . /sys/firmware/qemu_fw_cfg/by_name/opt/dawnkey/scenario/raw

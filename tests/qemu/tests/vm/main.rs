@@ -18,6 +18,7 @@ mod guest;
 mod integrity;
 mod kernel_reports;
 mod kills;
+mod kinds;
 mod lies;
 mod life;
 mod measured;
