@@ -22,7 +22,7 @@ use crate::guest::FUNCTIONS;
 /// The smallest disk with some blocks on it: formats are what takes time here.
 const BYTES: u64 = 36 << 20;
 /// All disks must have stopped by then.
-const STOPPED: Duration = Duration::from_secs(150);
+const STOPPED: Duration = Duration::from_secs(400);
 
 /// What is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,7 +266,7 @@ fn machine<'a>(scene: &'a Scene<'_>, backends: &[Backend], script: &str) -> Mach
             id(number)
         );
     }
-    let machine = scene.direct().memory(1536).limit(Duration::from_secs(400));
+    let machine = scene.direct().memory(1536).limit(Duration::from_secs(600));
     let machine = machine.script(&(prelude + script));
     backends
         .iter()
