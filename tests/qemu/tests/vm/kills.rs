@@ -22,7 +22,7 @@ use crate::guest::FUNCTIONS;
 /// The smallest disk with some blocks on it: formats are what takes time here.
 const BYTES: u64 = 36 << 20;
 /// All disks must have stopped by then.
-const STOPPED: Duration = Duration::from_secs(400);
+const STOPPED: Duration = Duration::from_secs(150);
 
 /// What is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ struct Point {
 
 /// Numbers of requests in a whole format, from the log of one that was left alone.
 struct Shape {
-    /// Writes behind the superblock until the first header copy.
+    /// Writes behind the superblock until the first header copy; how many they are depends on what the kernel merges.
     data_writes: usize,
     /// Whether the primary copy was the first.
     primary_first: bool,
@@ -105,8 +105,11 @@ const POINTS: &[Point] = &[
     point(Format, "wipe is half done", Volatile, |s| {
         data(s.data_writes / 2)
     }),
-    point(Format, "filesystem and second mapping", Through, |s| {
-        data(s.data_writes - 2)
+    point(Format, "second mapping reads its journal", Through, |s| {
+        let journal = SUPERBLOCK + 4096..SUPERBLOCK + 8192;
+        stop(Kind::Read, 1)
+            .touching(journal)
+            .after(data(s.data_writes / 2))
     }),
     point(Format, "before the first header copy", Through, |_| {
         header(1)
@@ -266,7 +269,7 @@ fn machine<'a>(scene: &'a Scene<'_>, backends: &[Backend], script: &str) -> Mach
             id(number)
         );
     }
-    let machine = scene.direct().memory(1536).limit(Duration::from_secs(600));
+    let machine = scene.direct().memory(1536).limit(Duration::from_secs(400));
     let machine = machine.script(&(prelude + script));
     backends
         .iter()
