@@ -1,7 +1,7 @@
 //! The typed side of the store: volume and instance records in JSON, each change by compare-and-swap.
 
-use crate::store::{Store, StoreError, Table};
 use crate::volume::{InstanceId, InstanceRecord, VolumeRecord};
+use dawnkey_store::{Store, StoreError, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -143,16 +143,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::kek::WrappedDek;
-    use crate::store::MemoryStore;
     use crate::volume::Digest32;
+    use dawnkey_store::MemoryStore;
     use jiff::Timestamp;
 
     fn volume() -> VolumeRecord {
-        let dek = WrappedDek {
-            epoch: 1,
-            provider: "cluster".into(),
-            blob: String::new(),
-        };
+        let dek = WrappedDek::derived("cluster", 1);
         let (id, now) = (Uuid::from_u128(5), Timestamp::UNIX_EPOCH);
         VolumeRecord::new(id, "state".into(), "l".into(), dek, now)
     }

@@ -4,7 +4,7 @@ use crate::files;
 use crate::outcome::{Failure, chain};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use dawnkey_keyservice::kek::ClusterKek;
+use dawnkey_kek::cluster::Cluster;
 use dawnkey_secret::{Dek, MasterSecret};
 use serde::Deserialize;
 use std::path::Path;
@@ -29,8 +29,8 @@ struct SecretFile<'a> {
 /// `secret` is `constellation-mastersecret.json`, or a file with the secret in hex; the salt is then in `salt`, in hex.
 pub(super) fn dek(secret: &Path, salt: Option<&Path>, disk: Uuid) -> Result<Dek, Failure> {
     let (master, salt) = read(secret, salt)?;
-    ClusterKek::new(master, salt)
-        .derive(disk, 1)
+    Cluster::new("cluster", master, salt)
+        .dek(disk, 1)
         .map_err(|e| Failure::local(chain(&e), secret.display(), "a master secret"))
 }
 

@@ -4,9 +4,9 @@ use super::Desk;
 use crate::audit::{Entry, LogError};
 use crate::records::Versioned;
 use crate::report::{self, Event};
-use crate::store::StoreError;
 use crate::volume::VolumeRecord;
 use dawnkey_proto::message::{Reason, Refusal, Retry};
+use dawnkey_store::StoreError;
 
 /// A change was not made.
 #[derive(Debug, thiserror::Error)]

@@ -6,9 +6,9 @@ use super::commit::{CommitError, audit_refusal, store_refusal};
 use super::unlock::{No, changing, malformed, too_often};
 use crate::release::{self, Confirmation};
 use crate::report::{self, Event};
-use crate::store::StoreError;
 use dawnkey_proto::message::{Confirm, Reason, Refusal, Retry, reason_code};
 use dawnkey_proto::wire;
+use dawnkey_store::StoreError;
 use std::sync::Arc;
 use std::time::Instant;
 

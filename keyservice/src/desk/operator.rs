@@ -4,13 +4,13 @@ use super::Desk;
 use super::commit::CommitError;
 use crate::approval::Approval;
 use crate::audit::{Entry, LogError};
-use crate::kek::KekError;
+use crate::kek::RingError;
 use crate::records::Versioned;
 use crate::server::Operator;
-use crate::store::StoreError;
 use crate::volume::{InstanceId, InstanceRecord, State, VolumeRecord};
 use dawnkey_proto::message::printable;
 use dawnkey_proto::seal::{self, Sealed};
+use dawnkey_store::StoreError;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -41,7 +41,7 @@ pub enum AdminError {
     Audit(#[from] LogError),
     /// The key-encryption key failed.
     #[error("{0}")]
-    Kek(#[from] KekError),
+    Kek(#[from] RingError),
 }
 
 pub(super) fn found(id: Uuid) -> impl Fn(StoreError) -> AdminError {

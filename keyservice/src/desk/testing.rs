@@ -4,14 +4,14 @@
 use super::{Desk, Gate, Parts, Session};
 use crate::audit::{AuditLog, Record};
 use crate::evidence::FORGED;
-use crate::kek::{ClusterKek, KeyRing};
+use crate::kek::KeyRing;
 use crate::policy::testing::{claims, parse};
 use crate::records::Records;
-use crate::store::{MemoryStore, Stored, Table};
 use crate::volume::{Digest32, InstanceRecord, VolumeRecord};
 use dawnkey_attest::claims::Claims;
 use dawnkey_attest::evidence::Evidence;
 use dawnkey_endorse::Endorsements;
+use dawnkey_kek::cluster::Cluster;
 use dawnkey_proto::binding::{Bound, Exporter, Role, SpkiDigest, binder};
 use dawnkey_proto::message::{
     Answer, Ask, Challenge, Confirm, Refusal, Release, Request, SeenHeader,
@@ -19,6 +19,7 @@ use dawnkey_proto::message::{
 use dawnkey_proto::seal::Recipient;
 use dawnkey_proto::wire;
 use dawnkey_secret::{ConfirmToken, MasterSecret};
+use dawnkey_store::{MemoryStore, Stored, Table};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -61,7 +62,7 @@ impl World {
             service_id: Uuid::from_u128(0xa),
             own_spki: SpkiDigest([2; 32]),
             records: Records::new(Arc::clone(&store) as _),
-            ring: KeyRing::new(Arc::new(ClusterKek::new(master, [3; 32]))),
+            ring: KeyRing::new(Arc::new(Cluster::new("cluster", master, [3; 32]))),
             audit: AuditLog::open(&audit).unwrap(),
             metrics: Arc::clone(&metrics),
             clock: Arc::new(now),

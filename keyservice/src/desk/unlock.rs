@@ -8,13 +8,13 @@ use crate::policy::{Denial, Identity, Moment, Policy, key_name};
 use crate::records::Versioned;
 use crate::release::{ClosedBoot, Decision, Rules, closed_boot, decide};
 use crate::report::{self, Event};
-use crate::store::StoreError;
 use crate::volume::VolumeRecord;
 use dawnkey_proto::binding::{self, Binder, Bound, Role};
 use dawnkey_proto::message::{
     Answer, Ask, MessageError, Reason, ReceivedRequest, Refusal, Request, Retry,
 };
 use dawnkey_proto::wire;
+use dawnkey_store::StoreError;
 use std::sync::Arc;
 use std::time::Instant;
 use uuid::Uuid;

@@ -1,34 +1,58 @@
-//! The port to whatever holds the key-encryption key, and the ring that turns an [`Approval`] into a DEK.
+//! Wrapped DEKs as records keep them, and the ring of providers that turns an [`Approval`] into a DEK.
 //!
 //! Nothing but [`KeyRing::dek`] yields a DEK, and it takes an [`Approval`], which only policy (for an
 //! attested node) or a mutual-TLS connection of an operator can make.
 
-mod cluster;
-
-pub use cluster::ClusterKek;
-
 use crate::approval::Approval;
-use crate::store::Deferred;
+use dawnkey_kek::{Aad, KekError, Provider};
 use dawnkey_secret::Dek;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// A DEK as the store keeps it: wrapped by a provider, or derivable by it.
+/// The DEK of one epoch as the store keeps it: wrapped by one provider or several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrappedDek {
     /// The epoch whose DEK this is.
     pub epoch: u32,
-    /// The provider that can unwrap it.
+    /// The same DEK, wrapped; each alone is enough.
+    pub wraps: Vec<Wrap>,
+}
+
+/// A DEK wrapped by one provider, or derivable by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wrap {
+    /// Name of the provider that can unwrap it.
     pub provider: String,
-    /// The wrapped key in hex; empty when the provider derives it.
-    pub blob: String,
+    /// The wrapped key; empty when the provider derives it.
+    #[serde(with = "hex::serde")]
+    pub blob: Vec<u8>,
+    /// Version of the KEK, where the provider names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl WrappedDek {
+    /// What `provider` derives by itself.
+    #[must_use]
+    pub fn derived(provider: &str, epoch: u32) -> Self {
+        let wrap = Wrap {
+            provider: provider.to_owned(),
+            blob: Vec::new(),
+            version: None,
+        };
+        Self {
+            epoch,
+            wraps: vec![wrap],
+        }
+    }
 }
 
 /// A DEK could not be made or unwrapped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KekError {
+pub enum RingError {
     /// The record has no DEK of that epoch. It is never made anew.
     #[error("unwrap the DEK of volume {volume}: the record has none of epoch {epoch}")]
     NoDek {
@@ -37,74 +61,80 @@ pub enum KekError {
         /// The epoch asked for.
         epoch: u32,
     },
-    /// The DEK was wrapped by a provider that is not configured.
+    /// The DEK was wrapped by providers that are not configured.
     #[error(
         "unwrap the DEK of volume {volume}: it needs the provider `{provider}`, which is not configured"
     )]
     NoProvider {
         /// The volume.
         volume: Uuid,
-        /// The provider named in the record.
+        /// The providers named in the record.
         provider: String,
     },
+    /// There are no random bytes.
+    #[error("make a DEK: the random generator of this system does not work")]
+    NoRandom,
     /// The provider failed.
-    #[error("use the key-encryption key: {0}")]
-    Provider(String),
-}
-
-/// Makes and unwraps DEKs. Volume id and epoch are authenticated with every one.
-pub trait Kek: Send + Sync {
-    /// The provider's name, `cluster`.
-    fn name(&self) -> &'static str;
-
-    /// Makes the DEK of a new epoch and returns it as the store shall keep it.
-    fn create(&self, volume: Uuid, epoch: u32) -> Deferred<'_, Result<WrappedDek, KekError>>;
-
-    /// Gives the DEK in clear.
-    fn unwrap<'a>(
-        &'a self,
-        volume: Uuid,
-        wrapped: &'a WrappedDek,
-    ) -> Deferred<'a, Result<Dek, KekError>>;
+    #[error(transparent)]
+    Provider(#[from] KekError),
 }
 
 /// The configured providers: one makes DEKs, all can unwrap.
 pub struct KeyRing {
-    active: Arc<dyn Kek>,
+    active: Arc<dyn Provider>,
 }
 
 impl KeyRing {
     /// A ring with one provider.
     #[must_use]
-    pub fn new(active: Arc<dyn Kek>) -> Self {
+    pub fn new(active: Arc<dyn Provider>) -> Self {
         Self { active }
     }
 
     /// Name of the active provider.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         self.active.name()
     }
 
-    /// Makes the wrapped DEK of a new volume or epoch.
-    pub async fn create(&self, volume: Uuid, epoch: u32) -> Result<WrappedDek, KekError> {
-        self.active.create(volume, epoch).await
+    /// Makes the DEK of a new volume or epoch and wraps it.
+    pub async fn create(&self, volume: Uuid, epoch: u32) -> Result<WrappedDek, RingError> {
+        let aad = Aad::new(volume, epoch);
+        if let Some(derived) = self.active.derive(&aad) {
+            derived?;
+            return Ok(WrappedDek::derived(self.name(), epoch));
+        }
+        let dek =
+            Dek::fill(|bytes| aws_lc_rs::rand::fill(bytes)).map_err(|_| RingError::NoRandom)?;
+        let wrapped = self.active.wrap(&dek, &aad).await?;
+        let wrap = Wrap {
+            provider: self.name().to_owned(),
+            blob: wrapped.blob,
+            version: wrapped.version,
+        };
+        Ok(WrappedDek {
+            epoch,
+            wraps: vec![wrap],
+        })
     }
 
     /// The DEK of the volume and epoch that the approval is for, out of the volume's `deks`. Uses the approval up.
-    pub async fn dek(&self, approval: Approval, deks: &[WrappedDek]) -> Result<Dek, KekError> {
+    pub async fn dek(&self, approval: Approval, deks: &[WrappedDek]) -> Result<Dek, RingError> {
         let (volume, epoch) = (approval.volume(), approval.epoch());
         let wrapped = deks
             .iter()
             .find(|dek| dek.epoch == epoch)
-            .ok_or(KekError::NoDek { volume, epoch })?;
-        if wrapped.provider != self.active.name() {
-            return Err(KekError::NoProvider {
+            .ok_or(RingError::NoDek { volume, epoch })?;
+        let ours = |wrap: &&Wrap| wrap.provider == self.active.name();
+        let wrap = wrapped.wraps.iter().find(ours).ok_or_else(|| {
+            let names: Vec<&str> = wrapped.wraps.iter().map(|w| w.provider.as_str()).collect();
+            RingError::NoProvider {
                 volume,
-                provider: wrapped.provider.clone(),
-            });
-        }
-        self.active.unwrap(volume, wrapped).await
+                provider: names.join("`, `"),
+            }
+        })?;
+        let aad = Aad::new(volume, epoch);
+        Ok(self.active.unwrap(&wrap.blob, &aad).await?)
     }
 }
 
@@ -112,11 +142,12 @@ impl KeyRing {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use dawnkey_kek::cluster::Cluster;
     use dawnkey_secret::MasterSecret;
 
     fn ring() -> KeyRing {
         let master = MasterSecret::take(&mut [1; 32]).unwrap();
-        KeyRing::new(Arc::new(ClusterKek::new(master, [2; 32])))
+        KeyRing::new(Arc::new(Cluster::new("cluster", master, [2; 32])))
     }
 
     #[tokio::test]
@@ -125,23 +156,19 @@ mod tests {
         let approval = Approval::for_test(volume, 1);
         assert_eq!(
             ring().dek(approval, &[]).await.unwrap_err(),
-            KekError::NoDek { volume, epoch: 1 }
+            RingError::NoDek { volume, epoch: 1 }
         );
     }
 
     #[tokio::test]
     async fn refuses_dek_of_a_provider_that_is_not_configured() {
         let volume = Uuid::from_u128(1);
-        let foreign = WrappedDek {
-            epoch: 1,
-            provider: "aws".into(),
-            blob: "00".into(),
-        };
+        let foreign = WrappedDek::derived("aws", 1);
         let refused = ring()
             .dek(Approval::for_test(volume, 1), &[foreign])
             .await
             .unwrap_err();
-        assert!(matches!(refused, KekError::NoProvider { provider, .. } if provider == "aws"));
+        assert!(matches!(refused, RingError::NoProvider { provider, .. } if provider == "aws"));
     }
 
     #[tokio::test]

@@ -10,11 +10,7 @@ use dawnkey_proto::message::{Ask, Reason, Refusal, Reopen};
 use uuid::Uuid;
 
 fn dek(epoch: u32) -> WrappedDek {
-    WrappedDek {
-        epoch,
-        provider: "cluster".into(),
-        blob: String::new(),
-    }
+    WrappedDek::derived("cluster", epoch)
 }
 
 fn rotating() -> Service {

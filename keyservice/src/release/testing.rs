@@ -77,11 +77,7 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new() -> Self {
-        let dek = WrappedDek {
-            epoch: 1,
-            provider: "cluster".into(),
-            blob: String::new(),
-        };
+        let dek = WrappedDek::derived("cluster", 1);
         let id = Uuid::from_u128(7);
         Self {
             record: VolumeRecord::new(id, "state".into(), String::new(), dek, at(0)),

@@ -9,16 +9,17 @@ use super::tls::{self, IdentityError};
 use crate::audit::{AuditLog, Entry, LogError};
 use crate::config::{Config, Limits, Start};
 use crate::desk::{Clock, Desk, Gate, Parts};
-use crate::kek::{ClusterKek, KeyRing};
+use crate::kek::KeyRing;
 use crate::metrics::Metrics;
 use crate::policy::{Policy, PolicyError, Severity, lint};
 use crate::records::Records;
 use crate::report::{self, Event};
-use crate::store::{OpenError, RedbStore};
 use dawnkey_endorse::{Endorsements, SetupError, Trust};
+use dawnkey_kek::cluster::Cluster;
 use dawnkey_proto::MAX_MESSAGE_BYTES;
 use dawnkey_proto::wire::admin_server::AdminServer;
 use dawnkey_proto::wire::key_service_server::KeyServiceServer;
+use dawnkey_store::{OpenError, RedbStore};
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -127,7 +128,7 @@ impl Service {
             Limits::seconds(limits.queue_seconds),
             Arc::clone(&metrics),
         );
-        let kek = ClusterKek::new(master_secret, config.kek.salt);
+        let kek = Cluster::new("cluster", master_secret, config.kek.salt);
         announce(&config, &policy);
         let begun = Entry::new("start")
             .with("version", env!("CARGO_PKG_VERSION"))

@@ -100,11 +100,7 @@ impl World {
     pub(super) fn rotate(&mut self) {
         let record = &self.service.record;
         if record.state == State::Active && record.next_epoch.is_none() {
-            let dek = WrappedDek {
-                epoch: record.epoch + 1,
-                provider: "cluster".into(),
-                blob: String::new(),
-            };
+            let dek = WrappedDek::derived("cluster", record.epoch + 1);
             self.service.record = record.clone().rotating(dek);
         }
     }

@@ -4,9 +4,9 @@ use super::{Node, Site, new_volume, set_mode};
 use crate::audit::LogError;
 use crate::policy::PolicyError;
 use crate::server::{IdentityError, StartError};
-use crate::store::OpenError;
 use dawnkey_proto::message::{Answer, Ask};
 use dawnkey_proto::wire::VolumeRef;
+use dawnkey_store::OpenError;
 use tokio::net::TcpStream;
 
 #[tokio::test]

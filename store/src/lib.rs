@@ -1,7 +1,7 @@
 //! The port to whatever keeps volume and instance records: create-only, get, compare-and-swap by version.
 //!
 //! `create` and `get` are different calls on purpose: a record that is missing is an error, never the
-//! beginning of a new key. A value is bytes to the store; [`crate::records`] gives them their types.
+//! beginning of a new key. A value is bytes to the store; its users give them their types.
 
 mod redb;
 

@@ -1,0 +1,247 @@
+//! The `cluster` provider: one master secret in the service's memory.
+//!
+//! DEKs are derived from it: HKDF-SHA256 (RFC 5869) with the master secret as input keying material, a 32-byte salt, and
+//! `key-` ‖ lowercase volume UUID as info, 32 bytes. Epochs after the first append `/epoch-N` to the info. Epoch 1 is
+//! what Constellation derives for the same volume, so its volumes keep their keys.
+//!
+//! DEKs that were not born here are wrapped: version byte 1 ‖ 12-byte nonce ‖ AES-256-GCM ciphertext and tag, under
+//! HKDF(…, info `dawnkey kek wrap v1`), associated data [`Aad::bytes`].
+
+use crate::{
+    Aad, Capabilities, Cause, Custody, Deferred, Finding, KekError, Kind, Operation, Probe,
+    Provider, Wrapped,
+};
+use aws_lc_rs::aead::{self, AES_256_GCM, LessSafeKey, Nonce, UnboundKey};
+use dawnkey_secret::{Dek, MasterSecret};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+const VERSION: u8 = 1;
+const WRAP_INFO: &[u8] = b"dawnkey kek wrap v1";
+
+/// Derives DEKs from a master secret, and wraps those of others under it.
+pub struct Cluster {
+    name: String,
+    master: MasterSecret,
+    salt: [u8; 32],
+}
+
+impl Cluster {
+    /// Derives from this secret and salt.
+    #[must_use]
+    pub fn new(name: &str, master: MasterSecret, salt: [u8; 32]) -> Self {
+        Self {
+            name: name.to_owned(),
+            master,
+            salt,
+        }
+    }
+
+    /// The DEK of a volume and epoch.
+    ///
+    /// # Errors
+    /// [`KekError`] if HKDF refuses, which it has no cause for.
+    pub fn dek(&self, volume: Uuid, epoch: u32) -> Result<Dek, KekError> {
+        let info = info(volume, epoch);
+        Dek::fill(|dek| self.expand(info.as_bytes(), dek))
+    }
+
+    fn expand(&self, info: &[u8], into: &mut [u8; 32]) -> Result<(), KekError> {
+        Hkdf::<Sha256>::new(Some(&self.salt), self.master.expose())
+            .expand(info, into)
+            .map_err(|_| self.error(Operation::Unwrap, Cause::Unsupported, "HKDF refused"))
+    }
+
+    fn wrapping_key(&self, operation: Operation) -> Result<LessSafeKey, KekError> {
+        let mut key = Zeroizing::new([0; 32]);
+        self.expand(WRAP_INFO, &mut key)?;
+        UnboundKey::new(&AES_256_GCM, key.as_slice())
+            .map(LessSafeKey::new)
+            .map_err(|_| self.error(operation, Cause::Unsupported, "AES-256-GCM refused"))
+    }
+
+    fn seal(&self, dek: &Dek, aad: &Aad) -> Result<Wrapped, KekError> {
+        let failed = |what| self.error(Operation::Wrap, Cause::Unsupported, what);
+        let key = self.wrapping_key(Operation::Wrap)?;
+        let mut nonce = [0; aead::NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| failed("no random bytes"))?;
+        let mut sealed = Zeroizing::new(*dek.expose());
+        let tag = key
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                aead::Aad::from(aad.bytes()),
+                sealed.as_mut_slice(),
+            )
+            .map_err(|_| failed("AES-256-GCM refused"))?;
+        Ok(Wrapped {
+            blob: [&[VERSION], &nonce[..], sealed.as_slice(), tag.as_ref()].concat(),
+            version: None,
+        })
+    }
+
+    fn open(&self, blob: &[u8], aad: &Aad) -> Result<Dek, KekError> {
+        let refused = || self.error(Operation::Unwrap, Cause::NotAuthentic, "");
+        let (version, rest) = blob.split_first().ok_or_else(refused)?;
+        let (nonce, sealed) = rest
+            .split_at_checked(aead::NONCE_LEN)
+            .filter(|_| *version == VERSION)
+            .ok_or_else(refused)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| refused())?;
+        let key = self.wrapping_key(Operation::Unwrap)?;
+        let mut buffer = Zeroizing::new(sealed.to_vec());
+        let opened = key
+            .open_in_place(nonce, aead::Aad::from(aad.bytes()), &mut buffer)
+            .map_err(|_| refused())?;
+        Dek::take(opened).map_err(|_| refused())
+    }
+
+    fn error(&self, operation: Operation, cause: Cause, detail: &str) -> KekError {
+        KekError {
+            provider: self.name.clone(),
+            operation,
+            cause,
+            detail: detail.to_owned(),
+        }
+    }
+}
+
+fn info(volume: Uuid, epoch: u32) -> String {
+    let base = format!("key-{}", volume.hyphenated());
+    if epoch > 1 {
+        format!("{base}/epoch-{epoch}")
+    } else {
+        base
+    }
+}
+
+impl Provider for Cluster {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Cluster
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            aad: true,
+            custody: Custody::ServiceMemory,
+            rotation: false,
+            attested_release: false,
+        }
+    }
+
+    fn derive(&self, aad: &Aad) -> Option<Result<Dek, KekError>> {
+        Some(self.dek(aad.volume, aad.epoch))
+    }
+
+    fn wrap<'a>(&'a self, dek: &'a Dek, aad: &'a Aad) -> Deferred<'a, Result<Wrapped, KekError>> {
+        Box::pin(async move { self.seal(dek, aad) })
+    }
+
+    fn unwrap<'a>(&'a self, blob: &'a [u8], aad: &'a Aad) -> Deferred<'a, Result<Dek, KekError>> {
+        Box::pin(async move {
+            match blob {
+                [] => self.dek(aad.volume, aad.epoch),
+                sealed => self.open(sealed, aad),
+            }
+        })
+    }
+
+    fn current_version(&self) -> Deferred<'_, Result<Option<String>, KekError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn probe(&self) -> Deferred<'_, Result<Probe, KekError>> {
+        Box::pin(async {
+            let finding = Finding {
+                subject: "custody".into(),
+                good: true,
+                detail: "the master secret is in this service's memory".into(),
+            };
+            Ok(Probe {
+                findings: vec![finding],
+            })
+        })
+    }
+
+    fn with_wrong_key(&self) -> Option<Box<dyn Provider>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn cluster(byte: u8) -> Cluster {
+        let master = MasterSecret::take(&mut [byte; 32]).unwrap();
+        Cluster::new("cluster", master, [byte; 32])
+    }
+
+    fn derived(byte: u8, volume: &str, epoch: u32) -> String {
+        let volume = volume.parse().unwrap();
+        hex::encode(cluster(byte).dek(volume, epoch).unwrap().expose())
+    }
+
+    #[test]
+    fn derives_the_published_vector_of_ones() {
+        assert_eq!(
+            derived(0xff, "ffffffff-ffff-ffff-ffff-ffffffffffff", 1),
+            "1484aa39d3415e906e07940ff215d8b1eee705d3027dba93306af4abff4f70be"
+        );
+    }
+
+    #[test]
+    fn derives_the_published_vector_of_zeros() {
+        assert_eq!(
+            derived(0x00, "00000000-0000-0000-0000-000000000000", 1),
+            "2b5c829f691bfd4232f8aac464bccc07e605c7c8e82cbca09837e86d0b6d0665"
+        );
+    }
+
+    #[test]
+    fn volume_id_is_derived_from_in_lower_case() {
+        let upper = "ABCDEFAB-CDEF-4BCD-8BCD-ABCDEFABCDEF";
+        let volume: Uuid = upper.parse().unwrap();
+        assert_eq!(info(volume, 1), format!("key-{}", upper.to_lowercase()));
+        assert_eq!(
+            info(volume, 7),
+            format!("key-{}/epoch-7", upper.to_lowercase())
+        );
+    }
+
+    #[test]
+    fn every_epoch_has_its_own_dek() {
+        let volume = "abcdefab-cdef-4bcd-8bcd-abcdefabcdef";
+        assert_ne!(derived(1, volume, 1), derived(1, volume, 2));
+        assert_ne!(derived(1, volume, 2), derived(1, volume, 3));
+    }
+
+    #[tokio::test]
+    async fn refuses_wrapped_dek_of_another_purpose_secret_or_with_a_flipped_bit() {
+        let (ours, other) = (cluster(1), cluster(2));
+        let dek = Dek::take(&mut [7; 32]).unwrap();
+        let aad = Aad::new(Uuid::from_u128(1), 1);
+        let blob = ours.wrap(&dek, &aad).await.unwrap().blob;
+        assert_eq!(ours.unwrap(&blob, &aad).await.unwrap(), dek);
+        let elsewhere = Aad::new(Uuid::from_u128(1), 2);
+        let mut refused = vec![
+            ours.unwrap(&blob, &elsewhere).await,
+            other.unwrap(&blob, &aad).await,
+            ours.unwrap(&blob[..20], &aad).await,
+        ];
+        for byte in 0..blob.len() {
+            let mut changed = blob.clone();
+            changed[byte] ^= 1;
+            refused.push(ours.unwrap(&changed, &aad).await);
+        }
+        for refused in refused {
+            assert_eq!(refused.unwrap_err().cause, Cause::NotAuthentic);
+        }
+    }
+}

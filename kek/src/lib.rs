@@ -1,0 +1,19 @@
+//! Key-encryption keys: one port, [`Provider`], to every KMS that can keep them.
+//!
+//! A provider wraps and unwraps 32-byte DEKs. What a wrapped DEK is for, volume and epoch, goes to the KMS as
+//! associated data ([`Aad`]), so that one wrapped DEK cannot take another's place. A provider says what it can
+//! ([`Capabilities`]); whoever uses it decides whether that is enough. This crate knows no volume record, no policy and
+//! no store: which provider is active, and what is wrapped by whom, is the key service's business.
+
+mod aad;
+mod capabilities;
+mod error;
+mod provider;
+
+#[cfg(feature = "cluster")]
+pub mod cluster;
+
+pub use aad::Aad;
+pub use capabilities::{Capabilities, Custody};
+pub use error::{Cause, KekError, Operation, Retry};
+pub use provider::{Deferred, Finding, Kind, Probe, Provider, Wrapped};
