@@ -14,12 +14,82 @@ use crate::{
 use aws_lc_rs::aead::{self, AES_256_GCM, LessSafeKey, Nonce, UnboundKey};
 use dawnkey_secret::{Dek, MasterSecret};
 use hkdf::Hkdf;
+use serde::{Deserialize, Deserializer};
 use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 const VERSION: u8 = 1;
 const WRAP_INFO: &[u8] = b"dawnkey kek wrap v1";
+
+/// Where the master secret comes from. Who opens the provider reads it there.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum MasterSource {
+    /// `fd`: an inherited file descriptor that the command line names.
+    Fd,
+    /// `credential:NAME`: a file of `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredentialEncrypted=`).
+    Credential(String),
+}
+
+/// The text names no source of a master secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be \"fd\" (then start with --master-secret-fd N) or \"credential:NAME\"; the secret itself never stands in a file like this"
+)]
+pub struct NotASource;
+
+impl TryFrom<String> for MasterSource {
+    type Error = NotASource;
+
+    fn try_from(text: String) -> Result<Self, NotASource> {
+        if text == "fd" {
+            return Ok(Self::Fd);
+        }
+        let name = text.strip_prefix("credential:").ok_or(NotASource)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let good = !name.is_empty() && !name.starts_with('.') && name.chars().all(plain);
+        good.then(|| Self::Credential(name.to_owned()))
+            .ok_or(NotASource)
+    }
+}
+
+/// The provider's section of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Salt of the derivation, 64 hex digits; not secret.
+    #[serde(deserialize_with = "salt")]
+    pub salt: [u8; 32],
+    /// Where the master secret comes from.
+    pub master_secret: MasterSource,
+}
+
+fn salt<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+    let text = String::deserialize(from)?;
+    let mut salt = [0; 32];
+    hex::decode_to_slice(&text, &mut salt)
+        .map_err(|_| serde::de::Error::custom("salt: must be 64 hex digits (32 bytes)"))?;
+    Ok(salt)
+}
+
+/// Opens the provider with the secret of its master source.
+///
+/// # Errors
+/// [`Cause::Credentials`] without a secret.
+pub fn open(
+    name: &str,
+    config: &Config,
+    master: Option<MasterSecret>,
+) -> Result<Cluster, KekError> {
+    let master = master.ok_or_else(|| KekError {
+        provider: name.to_owned(),
+        operation: Operation::Login,
+        cause: Cause::Credentials,
+        detail: "its master secret was not given".into(),
+    })?;
+    Ok(Cluster::new(name, master, config.salt))
+}
 
 /// Derives DEKs from a master secret, and wraps those of others under it.
 pub struct Cluster {

@@ -6,6 +6,7 @@
 //! no store: which provider is active, and what is wrapped by whom, is the key service's business.
 
 mod aad;
+mod any;
 mod capabilities;
 mod error;
 mod provider;
@@ -14,6 +15,7 @@ mod provider;
 pub mod cluster;
 
 pub use aad::Aad;
+pub use any::ProviderConfig;
 pub use capabilities::{Capabilities, Custody};
 pub use error::{Cause, KekError, Operation, Retry};
 pub use provider::{Deferred, Finding, Kind, Probe, Provider, Wrapped};

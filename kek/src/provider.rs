@@ -34,6 +34,25 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, built in or not.
+    pub const ALL: [Self; 9] = [
+        Self::Cluster,
+        Self::AwsKms,
+        Self::AzureKeyVault,
+        Self::GcpKms,
+        Self::Kmip,
+        Self::Transit,
+        Self::Barbican,
+        Self::Pkcs11,
+        Self::Tpm,
+    ];
+
+    /// The kind that the configuration calls so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// As the configuration names it, `aws-kms`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,0 +1,55 @@
+//! The section of any provider, and opening it: the one place that knows every kind.
+
+use crate::{KekError, Kind, Provider};
+use dawnkey_secret::MasterSecret;
+use serde::de::{Deserializer, Error};
+use std::sync::Arc;
+
+#[cfg(feature = "cluster")]
+use {crate::cluster, serde::Deserialize};
+
+/// The section of one provider, without what all have in common (name, kind, deadline, allowances).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProviderConfig {
+    /// A master secret in the service's memory.
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::Config),
+}
+
+impl ProviderConfig {
+    /// Reads the section of a provider of this kind, strictly.
+    ///
+    /// # Errors
+    /// A field that is missing, unknown or cannot have its value; a kind that this build does not have.
+    pub fn read<'de, D: Deserializer<'de>>(kind: Kind, from: D) -> Result<Self, D::Error> {
+        match kind {
+            #[cfg(feature = "cluster")]
+            Kind::Cluster => cluster::Config::deserialize(from).map(Self::Cluster),
+            #[allow(unreachable_patterns)] // with every feature
+            unbuilt => {
+                drop(from);
+                let name = unbuilt.name();
+                Err(D::Error::custom(format!("this build has no `{name}`")))
+            }
+        }
+    }
+
+    /// Opens the provider under the name that records keep. `master` is the secret of [`Kind::Cluster`]; the other
+    /// kinds have no use for it.
+    ///
+    /// # Errors
+    /// What the provider says of its configuration, its credentials or the way to its KMS.
+    #[cfg_attr(not(feature = "cluster"), allow(unused_variables))]
+    pub async fn open(
+        &self,
+        name: &str,
+        master: Option<MasterSecret>,
+    ) -> Result<Arc<dyn Provider>, KekError> {
+        let opened: Arc<dyn Provider> = match *self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(ref config) => Arc::new(cluster::open(name, config, master)?),
+        };
+        Ok(opened)
+    }
+}
