@@ -15,10 +15,19 @@ pub enum Purpose {
     Build,
     /// Building images and booting them.
     Machine,
-    /// All checks and tests.
+    /// All checks and tests, but for those against servers.
     Test,
+    /// Tests against servers.
+    Servers,
     /// Counting instructions.
     Bench,
+}
+
+impl Purpose {
+    /// Whether what is for `other` is needed for this. Servers and benches need not each other's.
+    fn needs(self, other: Purpose) -> bool {
+        other == self || other <= self.min(Purpose::Test)
+    }
 }
 
 /// A Debian package, the same name in releases 12 and 13.
@@ -118,6 +127,9 @@ const PACKAGES: &[Package] = &[
         "builds the module behind which test guests have a TEE",
     ),
     package("cpio", Purpose::Test, "reads our archives back"),
+    package("softhsm2", Purpose::Servers, "a PKCS#11 token in software"),
+    package("opensc", Purpose::Servers, "looks into it independently"),
+    package("postgresql", Purpose::Servers, "a store of records"),
     package("valgrind", Purpose::Bench, "counts instructions"),
     package("g++", Purpose::Test, "libFuzzer is C++"),
     package("git", Purpose::Test, "lists the files that tidy checks"),
@@ -181,7 +193,7 @@ fn missing(purpose: Purpose) -> Result<BTreeSet<&'static str>, XtaskError> {
     }
     let wanted = PACKAGES
         .iter()
-        .filter(|package| package.purpose <= purpose)
+        .filter(|package| purpose.needs(package.purpose))
         .map(|package| package.name);
     let mut query = Command::new("dpkg-query");
     query
@@ -251,5 +263,13 @@ mod tests {
     #[test]
     fn testing_needs_what_building_needs() {
         assert!(Purpose::Build < Purpose::Machine && Purpose::Machine < Purpose::Test);
+        assert!(Purpose::Servers.needs(Purpose::Test) && Purpose::Bench.needs(Purpose::Test));
+    }
+
+    #[test]
+    fn servers_and_benches_need_nothing_of_each_other() {
+        assert!(!Purpose::Bench.needs(Purpose::Servers));
+        assert!(!Purpose::Servers.needs(Purpose::Bench));
+        assert!(!Purpose::Test.needs(Purpose::Servers));
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must hold, one step after the other, and one closing line.
 
 mod count;
+mod servers;
 mod steps;
 
 use std::time::Instant;
@@ -14,6 +15,9 @@ use crate::workspace::Workspace;
 use count::Count;
 use steps::Run;
 
+/// The step that needs more than Rust and Debian.
+const SERVERS: &str = "servers";
+
 /// What to run.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -23,6 +27,9 @@ pub struct Options {
     /// Boot machines with unoptimised programs: quicker to build, for work on the tests
     #[arg(long)]
     dev: bool,
+    /// Run the tests against real servers only, as `--only servers` does
+    #[arg(long, conflicts_with = "only")]
+    servers: bool,
     /// Run this step only
     #[arg(long, value_name = "STEP", value_parser = steps::names())]
     only: Option<String>,
@@ -38,12 +45,21 @@ pub fn run(
     progress: &Progress,
 ) -> Result<(), XtaskError> {
     let continuous = std::env::var("CI").is_ok_and(|ci| ci == "true");
-    if continuous && (options.no_vm || options.dev || options.only.is_some()) {
+    let selected = options.servers || options.only.is_some();
+    if continuous && (options.no_vm || options.dev || selected) {
         return Err(XtaskError::Usage(
-            "CI runs all steps: --no-vm, --dev and --only are not allowed there".to_owned(),
+            "CI runs all steps: --no-vm, --dev, --servers and --only are not allowed there"
+                .to_owned(),
         ));
     }
-    deps::install(deps::Purpose::Test, progress)?;
+    let with_servers = steps::ALL
+        .iter()
+        .any(|step| step.name == SERVERS && wanted(step, options));
+    let purpose = match with_servers {
+        true => deps::Purpose::Servers,
+        false => deps::Purpose::Test,
+    };
+    deps::install(purpose, progress)?;
     let start = Instant::now();
     let mut count = Count::default();
     for step in steps::ALL.iter().filter(|step| wanted(step, options)) {
@@ -65,12 +81,20 @@ pub fn run(
         }
     }
     progress.say(&format!("{} s", start.elapsed().as_secs()));
+    if count.skipped > 0 {
+        let skipped = count.skipped;
+        progress.say(&format!("{skipped} skipped: their toolchain is not here"));
+    }
     progress.say(&count.closing_line());
     Ok(())
 }
 
 fn wanted(step: &steps::Step, options: &Options) -> bool {
-    match &options.only {
+    let only = match options.servers {
+        true => Some(SERVERS),
+        false => options.only.as_deref(),
+    };
+    match only {
         Some(only) => step.name == only,
         None => !(options.no_vm && step.name == "vm"),
     }

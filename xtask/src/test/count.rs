@@ -9,6 +9,8 @@ pub struct Count {
     pub passed: usize,
     /// Those that did not.
     pub failed: usize,
+    /// Tests whose toolchain is not here.
+    pub skipped: usize,
 }
 
 impl Count {
@@ -16,13 +18,14 @@ impl Count {
     pub fn add(&mut self, other: Count) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.skipped += other.skipped;
     }
 
     /// A step that is one check.
     pub fn one() -> Self {
         Count {
             passed: 1,
-            failed: 0,
+            ..Count::default()
         }
     }
 
@@ -50,6 +53,7 @@ pub fn cargo_test(output: &str) -> Result<Count, XtaskError> {
         count.add(Count {
             passed: number("passed"),
             failed: number("failed"),
+            skipped: 0,
         });
         if number("ignored") > 0 {
             return Err(XtaskError::Usage(format!("tests were ignored: {line}")));
@@ -64,6 +68,7 @@ pub fn closing(output: &str) -> Option<Count> {
     Some(Count {
         passed: passed.trim().parse().ok()?,
         failed: failed.trim().strip_suffix("failed")?.trim().parse().ok()?,
+        skipped: 0,
     })
 }
 
@@ -92,7 +97,8 @@ mod tests {
             count,
             Count {
                 passed: 27,
-                failed: 2
+                failed: 2,
+                skipped: 0
             }
         );
         assert_eq!(count.closing_line(), "27 passed, 2 failed");
@@ -103,6 +109,7 @@ mod tests {
         let count = Count {
             passed: 169,
             failed: 1,
+            skipped: 0,
         };
         let output = format!(
             "x/y: reason: expected a, found b\n{}\n",

@@ -8,6 +8,7 @@ use clap::builder::PossibleValuesParser;
 use dawnkey_qemu_tests::{command, lab as vm_lab};
 
 use super::count::{Count, cargo_test, closing};
+use super::servers;
 use crate::build::{self, Profile};
 use crate::error::{XtaskError, io};
 use crate::progress::Progress;
@@ -53,6 +54,10 @@ pub const ALL: &[Step] = &[
     Step {
         name: "unit",
         run: unit,
+    },
+    Step {
+        name: "servers",
+        run: servers::run,
     },
     Step {
         name: "corpus",
@@ -144,7 +149,7 @@ fn doc(run: &Run<'_>) -> Result<Count, XtaskError> {
     Ok(Count::one())
 }
 
-/// Everything that needs no machine. The harness crate is tested without its feature `vm`.
+/// Everything that needs no machine and no server. The harness crate is tested without its feature `vm`.
 fn unit(run: &Run<'_>) -> Result<Count, XtaskError> {
     let mut cargo = run.workspace.cargo();
     cargo.args([
@@ -152,6 +157,8 @@ fn unit(run: &Run<'_>) -> Result<Count, XtaskError> {
         "--workspace",
         "--exclude",
         "dawnkey-qemu-tests",
+        "--exclude",
+        "dawnkey-server-tests",
         "--all-features",
         "--locked",
     ]);
@@ -198,14 +205,14 @@ fn release(run: &Run<'_>) -> Result<Count, XtaskError> {
 fn tidy(run: &Run<'_>) -> Result<Count, XtaskError> {
     Ok(Count {
         passed: tidy::run(run.workspace)?,
-        failed: 0,
+        ..Count::default()
     })
 }
 
 fn fuzz(run: &Run<'_>) -> Result<Count, XtaskError> {
     Ok(Count {
         passed: fuzz::run(run.workspace, &FUZZ, run.progress)?,
-        failed: 0,
+        ..Count::default()
     })
 }
 
@@ -254,7 +261,11 @@ fn is_result(line: &str) -> bool {
 }
 
 /// Runs a command with all output in a log file, and gives it.
-fn logged(workspace: &Workspace, step: &str, cargo: &mut Command) -> Result<String, XtaskError> {
+pub(super) fn logged(
+    workspace: &Workspace,
+    step: &str,
+    cargo: &mut Command,
+) -> Result<String, XtaskError> {
     let dir = workspace.scratch("logs");
     fs::create_dir_all(&dir).map_err(io(format!("create {}", dir.display())))?;
     let path: PathBuf = dir.join(format!("{step}.log"));
