@@ -71,6 +71,11 @@ const LAYERS: &[Layer] = &[
     ),
     layer("dawnkey-corpus", &["dawnkey-attest"], &["verify"]),
     layer("dawnkey-host-tests", &[], &[]),
+    layer(
+        "dawnkey-server-tests",
+        &["dawnkey-kek", "dawnkey-secret", "dawnkey-store"],
+        &[],
+    ),
     layer("dawnkey-qemu-tests", &[], &[]),
     layer(
         "dawnkey-test-devices",

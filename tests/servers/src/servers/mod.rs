@@ -1,0 +1,1 @@
+//! One module per server: how it is had, started, and made to fail.

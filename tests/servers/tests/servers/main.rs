@@ -1,0 +1,5 @@
+//! Suites against real servers, one module each, behind the cargo feature of their provider or store.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[cfg(feature = "cluster")]
+mod cluster;
