@@ -4,6 +4,7 @@ mod endorsements;
 
 use dawnkey_endorse::Settings;
 use dawnkey_secret::MasterSecret;
+use dawnkey_store::StoreConfig;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -135,8 +136,8 @@ pub struct Config {
     pub listen: Listen,
     /// Its TLS identity.
     pub tls: TlsFiles,
-    /// The embedded store's file.
-    pub store: PathBuf,
+    /// Where the records are.
+    pub store: StoreConfig,
     /// The key-encryption key.
     pub kek: ClusterConfig,
     /// The policy file.
@@ -155,7 +156,7 @@ struct File {
     service_id: Uuid,
     listen: ListenSection,
     tls: TlsSection,
-    store: StoreSection,
+    store: StoreConfig,
     kek: KekSection,
     policy: FileSection,
     audit: FileSection,
@@ -179,12 +180,6 @@ struct TlsSection {
     certificate: PathBuf,
     key: PathBuf,
     admin_ca: PathBuf,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoreSection {
-    path: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -259,7 +254,7 @@ impl Config {
                 key: at(file.tls.key),
                 admin_ca: at(file.tls.admin_ca),
             },
-            store: at(file.store.path),
+            store: file.store.at(base),
             kek: ClusterConfig {
                 salt,
                 master_secret,

@@ -3,12 +3,17 @@
 //! `create` and `get` are different calls on purpose: a record that is missing is an error, never the
 //! beginning of a new key. A value is bytes to the store; its users give them their types.
 
-mod redb;
-
+mod config;
+mod error;
 #[cfg(any(test, feature = "fake"))]
 mod memory;
+#[cfg(feature = "redb")]
+mod redb;
 
-pub use self::redb::{OpenError, RedbStore};
+#[cfg(feature = "redb")]
+pub use self::redb::RedbStore;
+pub use config::{RedbConfig, StoreConfig};
+pub use error::OpenError;
 #[cfg(any(test, feature = "fake"))]
 pub use memory::MemoryStore;
 

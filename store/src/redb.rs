@@ -2,11 +2,11 @@
 //!
 //! A value is its version (64-bit big-endian) followed by the record's bytes.
 
-use super::{Deferred, Rows, Store, StoreError, Stored, Table, check, exists, missing};
+use super::{Deferred, OpenError, Rows, Store, StoreError, Stored, Table, check, exists, missing};
 use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -19,30 +19,6 @@ const fn definition(table: Table) -> Definition {
         Table::Volumes => VOLUMES,
         Table::Instances => INSTANCES,
     }
-}
-
-/// The file of the store could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The file cannot be opened or made.
-    #[error("open the store {path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Another process has it open.
-    #[error("open the store {0}: another process has it open; one key service at a time may")]
-    InUse(PathBuf),
-    /// It is not a store, or damaged.
-    #[error("open the store {path}: {problem}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What redb says.
-        problem: String,
-    },
 }
 
 /// A redb file.

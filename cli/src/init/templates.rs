@@ -43,6 +43,7 @@ key = "server.key"
 admin_ca = "admin-ca.pem"
 
 [store]
+kind = "redb"
 path = "dawnkey.redb"
 
 # Every volume's key is derived from the master secret and this salt. Keep a copy of both: without them all data is lost.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 use super::*;
+use dawnkey_store::RedbConfig;
 
 const FILE: &str = r#"
 service_id = "a0000000-0000-4000-8000-000000000001"
@@ -14,6 +15,7 @@ certificate = "server.pem"
 key = "server.key"
 admin_ca = "admin-ca.pem"
 [store]
+kind = "redb"
 path = "dawnkey.redb"
 [kek.cluster]
 salt = "0000000000000000000000000000000000000000000000000000000000000000"
@@ -114,6 +116,18 @@ fn reads_a_systemd_credential_by_name() {
     let text = FILE.replacen("\"fd\"", "\"credential:master\"", 1);
     let source = parse(&text).unwrap().kek.master_secret;
     assert_eq!(source, MasterSource::Credential("master".into()));
+}
+
+#[test]
+fn store_is_named_by_its_kind() {
+    let text = FILE.replacen("kind = \"redb\"", "kind = \"csv\"", 1);
+    match parse(&text) {
+        Err(ConfigError::Syntax { problem, .. }) => assert!(problem.contains("csv"), "{problem}"),
+        other => assert!(other.is_err()),
+    }
+    let path = PathBuf::from("/etc/dawnkey/dawnkey.redb");
+    let redb = StoreConfig::Redb(RedbConfig { path });
+    assert_eq!(parse(FILE).unwrap().store, redb);
 }
 
 #[test]

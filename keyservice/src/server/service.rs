@@ -19,7 +19,7 @@ use dawnkey_kek::cluster::Cluster;
 use dawnkey_proto::MAX_MESSAGE_BYTES;
 use dawnkey_proto::wire::admin_server::AdminServer;
 use dawnkey_proto::wire::key_service_server::KeyServiceServer;
-use dawnkey_store::{OpenError, RedbStore};
+use dawnkey_store::OpenError;
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -118,7 +118,7 @@ impl Service {
         } = start;
         let loaded = tls::load(&config.tls)?;
         let policy = Policy::load(&config.policy)?;
-        let store = RedbStore::open(&config.store)?;
+        let store = config.store.open().await?;
         let audit = AuditLog::open(&config.audit)?;
         let metrics = Arc::new(Metrics::default());
         let limits = &config.limits;
@@ -142,7 +142,7 @@ impl Service {
         let desk = Desk::new(Parts {
             service_id: config.service_id,
             own_spki: loaded.own_spki,
-            records: Records::new(Arc::new(store)),
+            records: Records::new(store),
             ring: KeyRing::new(Arc::new(kek)),
             audit,
             metrics,

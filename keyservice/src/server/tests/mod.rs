@@ -126,6 +126,7 @@ certificate = "server.pem"
 key = "server.key"
 admin_ca = "admin-ca.pem"
 [store]
+kind = "redb"
 path = "dawnkey.redb"
 [kek.cluster]
 salt = "{}"

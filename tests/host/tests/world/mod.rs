@@ -170,6 +170,7 @@ certificate = "server.pem"
 key = "server.key"
 admin_ca = "ca.pem"
 [store]
+kind = "redb"
 path = "dawnkey.redb"
 [kek.cluster]
 salt = "1111111111111111111111111111111111111111111111111111111111111111"
