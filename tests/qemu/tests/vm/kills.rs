@@ -6,24 +6,19 @@
 //! those are finished. Half of the disks have a volatile write cache, which the cut empties.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use dawnkey_qemu_tests::VmError;
-use dawnkey_qemu_tests::disk::Disk;
 use dawnkey_qemu_tests::lab::{Lab, Scene};
 use dawnkey_qemu_tests::layout::{COPY, HEADER, SUPERBLOCK};
 use dawnkey_qemu_tests::machine::{Boot, Machine};
-use dawnkey_qemu_tests::nbd::{Act, Backend, Cache, Event, Kind, Rule, When};
+use dawnkey_qemu_tests::nbd::{Backend, Cache, Event, Kind, Rule};
 use dawnkey_qemu_tests::results::Step;
 use serde_json::Value;
 
-use crate::guest::FUNCTIONS;
+use crate::cuts::{Point, Points, device, header, point, stop};
 
 /// The smallest disk with some blocks on it: formats are what takes time here.
 const BYTES: u64 = 36 << 20;
-/// All disks must have stopped by then.
-const STOPPED: Duration = Duration::from_secs(150);
-
 /// What is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
@@ -33,14 +28,6 @@ enum Job {
     Unlock,
     /// An unlock that also seals the header under the next epoch.
     Rotate,
-}
-
-/// One kill point.
-struct Point {
-    job: Job,
-    what: &'static str,
-    cache: Cache,
-    rule: fn(&Shape) -> Rule,
 }
 
 /// Numbers of requests in a whole format, from the log of one that was left alone.
@@ -66,16 +53,6 @@ impl Shape {
     }
 }
 
-/// Stops at a request of a kind, counted from now.
-pub fn stop(kind: Kind, number: usize) -> Rule {
-    Rule::new(kind, When::Nth(number), Act::Freeze)
-}
-
-/// Stops at a write of a header copy.
-pub fn header(number: usize) -> Rule {
-    stop(Kind::Write, number).touching(0..HEADER)
-}
-
 fn data(number: usize) -> Rule {
     stop(Kind::Write, number).touching(SUPERBLOCK + 4096..BYTES)
 }
@@ -84,19 +61,10 @@ fn superblock(number: usize) -> Rule {
     stop(Kind::Write, number).touching(SUPERBLOCK..SUPERBLOCK + 4096)
 }
 
-const fn point(job: Job, what: &'static str, cache: Cache, rule: fn(&Shape) -> Rule) -> Point {
-    Point {
-        job,
-        what,
-        cache,
-        rule,
-    }
-}
-
 use Cache::{Through, Volatile};
 use Job::{Format, Rotate, Unlock};
 
-const POINTS: &[Point] = &[
+const POINTS: &[Point<Job, Shape>] = &[
     point(Format, "superblock is zeroed", Volatile, |_| superblock(1)),
     point(Format, "kernel writes its superblock", Through, |_| {
         superblock(2)
@@ -170,20 +138,7 @@ fn id(number: usize) -> String {
     format!("5a1d7c36-0d2f-4b0a-8a3e-7c4f3b2a{number:04x}")
 }
 
-/// Name of a disk in the guest.
-pub fn device(number: usize) -> String {
-    let letter = u8::try_from(number).map(|n| char::from(b'a' + n)).unwrap();
-    format!("vd{letter}")
-}
-
-/// The numbers of points with these jobs, in order, as words.
-fn words(jobs: &[Job]) -> String {
-    let numbers = POINTS
-        .iter()
-        .enumerate()
-        .filter(|(_, p)| jobs.contains(&p.job));
-    numbers.map(|(number, _)| format!("{number} ")).collect()
-}
+const CUTS: Points<Job, Shape> = Points(POINTS);
 
 /// `cut NUMBER...` unlocks these volumes at once, each with its own disk alone in sight.
 const FIRST: &str = r#"
@@ -239,59 +194,19 @@ struct Told {
 
 static TOLD: LazyLock<Result<Told, String>> = LazyLock::new(|| tell().map_err(|e| e.to_string()));
 
-/// The disks as they are now, served with each point's cache.
-fn serve(disks: &[Disk]) -> Result<Vec<Backend>, VmError> {
-    let caches = POINTS.iter().map(|point| point.cache).chain([Through]);
-    let served = disks.iter().zip(caches);
-    served
-        .map(|(disk, cache)| Backend::serve(disk, cache))
-        .collect()
-}
-
 fn machine<'a>(scene: &'a Scene<'_>, backends: &[Backend], script: &str) -> Machine<'a> {
-    let mut prelude = format!(
-        "left_alone={}\nformats='{}'\nunlocks='{}'\n",
-        POINTS.len(),
-        words(&[Format]),
-        words(&[Unlock, Rotate])
+    let begin = format!(
+        "formats='{}'\nunlocks='{}'\n",
+        CUTS.words(&[Format]),
+        CUTS.words(&[Unlock, Rotate])
     );
-    prelude += "device() { case $1 in\n";
-    for number in 0..=POINTS.len() {
-        prelude += &format!("{number}) echo {} ;;\n", device(number));
+    let mut text = CUT.to_owned();
+    for number in 0..backends.len() {
+        let (device, id) = (device(number), id(number));
+        text += &format!("configure /dev/{device} {id} n{number}\n");
     }
-    prelude += "esac; }\n";
-    prelude += FUNCTIONS;
-    prelude += CUT;
-    for number in 0..=POINTS.len() {
-        prelude += &format!(
-            "configure /dev/{} {} n{number}\n",
-            device(number),
-            id(number)
-        );
-    }
-    let machine = scene.direct().memory(1536).limit(Duration::from_secs(400));
-    let machine = machine.script(&(prelude + script));
-    backends
-        .iter()
-        .fold(machine, |machine, b| machine.backend(b))
-}
-
-/// Makes the disks of these jobs stop at their points.
-fn arm(backends: &[Backend], jobs: &[Job], shape: &Shape) {
-    for (point, backend) in POINTS.iter().zip(backends) {
-        if jobs.contains(&point.job) {
-            backend.rule((point.rule)(shape));
-        }
-    }
-}
-
-fn wait_stopped(backends: &[Backend], jobs: &[Job]) -> Result<(), VmError> {
-    for (point, backend) in POINTS.iter().zip(backends) {
-        if jobs.contains(&point.job) {
-            backend.wait_frozen(STOPPED)?;
-        }
-    }
-    Ok(())
+    CUTS.machine(scene, backends, &begin, &(text + script))
+        .memory(1536)
 }
 
 fn tell() -> Result<Told, VmError> {
@@ -304,15 +219,15 @@ fn tell() -> Result<Told, VmError> {
     }
     let unlocks = [Unlock, Rotate];
 
-    let backends = serve(&disks)?;
+    let backends = CUTS.serve(&disks)?;
     let mut running = machine(&scene, &backends, FIRST).start()?;
     running.wait_step("recorded")?;
     let shape = Shape::of(&backends[POINTS.len()].log());
     running.go()?;
     running.wait_step("cut")?;
-    arm(&backends, &[Format], &shape);
+    CUTS.arm(&backends, &[Format], &shape);
     running.go()?;
-    wait_stopped(&backends, &[Format])?;
+    CUTS.wait_stopped(&backends, &[Format])?;
     running.cut()?;
     drop(backends);
 
@@ -321,16 +236,16 @@ fn tell() -> Result<Told, VmError> {
             scene.operator.dawnkey(&["volume", "rotate", &id(number)])?;
         }
     }
-    let backends = serve(&disks)?;
+    let backends = CUTS.serve(&disks)?;
     let mut running = machine(&scene, &backends, SECOND).start()?;
     running.wait_step("cut")?;
-    arm(&backends, &unlocks, &shape);
+    CUTS.arm(&backends, &unlocks, &shape);
     running.go()?;
-    wait_stopped(&backends, &unlocks)?;
+    CUTS.wait_stopped(&backends, &unlocks)?;
     let second = running.cut()?;
     drop(backends);
 
-    let backends = serve(&disks)?;
+    let backends = CUTS.serve(&disks)?;
     let third = machine(&scene, &backends, THIRD).boot()?;
     let show = |number| {
         let shown = scene

@@ -13,6 +13,7 @@
 mod adopt;
 mod azure;
 mod boot_chain;
+mod cuts;
 mod faults;
 mod guest;
 mod integrity;

@@ -6,23 +6,18 @@
 
 use std::fs::OpenOptions;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use dawnkey_qemu_tests::VmError;
-use dawnkey_qemu_tests::disk::Disk;
 use dawnkey_qemu_tests::lab::{Lab, Scene};
 use dawnkey_qemu_tests::machine::{Boot, Machine};
 use dawnkey_qemu_tests::nbd::{Backend, Cache, Event, Kind, Rule};
 use dawnkey_qemu_tests::results::Step;
 
-use crate::guest::FUNCTIONS;
-use crate::kills::{device, header, stop};
+use crate::cuts::{Point, Points, device, header, point, stop};
 
 /// Size of the disks, and of those that grew.
 const BYTES: u64 = 64 << 20;
 const GROWN: u64 = 88 << 20;
-/// All disks must have stopped by then.
-const STOPPED: Duration = Duration::from_secs(150);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
@@ -30,13 +25,6 @@ enum Job {
     Wipe,
     /// An unlock on a disk that has grown.
     Grow,
-}
-
-struct Point {
-    job: Job,
-    what: &'static str,
-    cache: Cache,
-    rule: fn(&Shape) -> Rule,
 }
 
 /// Requests of a whole wipe, from the log of one that was left alone.
@@ -63,19 +51,10 @@ impl Shape {
     }
 }
 
-const fn point(job: Job, what: &'static str, cache: Cache, rule: fn(&Shape) -> Rule) -> Point {
-    Point {
-        job,
-        what,
-        cache,
-        rule,
-    }
-}
-
 use Cache::{Through, Volatile};
 use Job::{Grow, Wipe};
 
-const POINTS: &[Point] = &[
+const POINTS: &[Point<Job, Shape>] = &[
     point(Wipe, "first write", Through, |shape| shape.write(0)),
     point(Wipe, "in the first step", Volatile, |shape| shape.write(1)),
     point(Wipe, "in a middle step", Through, |shape| shape.write(4)),
@@ -103,10 +82,7 @@ fn id(number: usize) -> String {
     format!("3c9e5b10-7d64-4e0f-b1a2-9d8e7f6a{number:04x}")
 }
 
-fn words(job: Job) -> String {
-    let numbers = POINTS.iter().enumerate().filter(|(_, p)| p.job == job);
-    numbers.map(|(number, _)| format!("{number} ")).collect()
-}
+const CUTS: Points<Job, Shape> = Points(POINTS);
 
 /// `whole STEP NAME` reads all that can be seen and gives its size.
 const COMMON: &str = r##"
@@ -158,53 +134,19 @@ struct Told {
 
 static TOLD: LazyLock<Result<Told, String>> = LazyLock::new(|| tell().map_err(|e| e.to_string()));
 
-fn serve(disks: &[Disk]) -> Result<Vec<Backend>, VmError> {
-    let caches = POINTS.iter().map(|point| point.cache).chain([Through]);
-    let served = disks.iter().zip(caches);
-    served
-        .map(|(disk, cache)| Backend::serve(disk, cache))
-        .collect()
-}
-
 fn machine<'a>(scene: &'a Scene<'_>, backends: &[Backend], script: &str) -> Machine<'a> {
-    let mut prelude = format!(
-        "left_alone={}\nwipes='{}'\ngrows='{}'\ndevice() {{ case $1 in\n",
-        POINTS.len(),
-        words(Wipe),
-        words(Grow)
+    let begin = format!(
+        "wipes='{}'\ngrows='{}'\n",
+        CUTS.words(&[Wipe]),
+        CUTS.words(&[Grow])
     );
-    for number in 0..=POINTS.len() {
-        prelude += &format!("{number}) echo {} ;;\n", device(number));
-    }
-    prelude += "esac; }\n";
-    prelude += FUNCTIONS;
-    prelude += COMMON;
-    for number in 0..=POINTS.len() {
+    let mut text = COMMON.to_owned();
+    for number in 0..backends.len() {
         let (device, id) = (device(number), id(number));
-        prelude += &format!("configure /dev/{device} {id} n{number}; small_prefix {number}\n");
+        text += &format!("configure /dev/{device} {id} n{number}; small_prefix {number}\n");
     }
-    let machine = scene.direct().memory(1024).limit(Duration::from_secs(400));
-    let machine = machine.script(&(prelude + script));
-    backends
-        .iter()
-        .fold(machine, |machine, b| machine.backend(b))
-}
-
-fn stop_all(backends: &[Backend], job: Job, shape: &Shape) {
-    for (point, backend) in POINTS.iter().zip(backends) {
-        if point.job == job {
-            backend.rule((point.rule)(shape));
-        }
-    }
-}
-
-fn wait_stopped(backends: &[Backend], job: Job) -> Result<(), VmError> {
-    for (point, backend) in POINTS.iter().zip(backends) {
-        if point.job == job {
-            backend.wait_frozen(STOPPED)?;
-        }
-    }
-    Ok(())
+    CUTS.machine(scene, backends, &begin, &(text + script))
+        .memory(1024)
 }
 
 fn tell() -> Result<Told, VmError> {
@@ -216,7 +158,7 @@ fn tell() -> Result<Told, VmError> {
         disks.push(scene.blank(&format!("{number}.disk"), BYTES)?);
     }
 
-    let backends = serve(&disks)?;
+    let backends = CUTS.serve(&disks)?;
     let mut running = machine(&scene, &backends, FIRST).start()?;
     running.wait_step("begin")?;
     let before = backends[POINTS.len()].log().len();
@@ -229,9 +171,9 @@ fn tell() -> Result<Told, VmError> {
     }
     running.wait_step("cut")?;
     let shape = Shape::of(&backends[POINTS.len()].log()[before..]);
-    stop_all(&backends, Wipe, &shape);
+    CUTS.arm(&backends, &[Wipe], &shape);
     running.go()?;
-    wait_stopped(&backends, Wipe)?;
+    CUTS.wait_stopped(&backends, &[Wipe])?;
     let first = running.cut()?;
     drop(backends);
 
@@ -241,16 +183,16 @@ fn tell() -> Result<Told, VmError> {
             file.set_len(GROWN).unwrap();
         }
     }
-    let backends = serve(&disks)?;
+    let backends = CUTS.serve(&disks)?;
     let mut running = machine(&scene, &backends, SECOND).start()?;
     running.wait_step("cut")?;
-    stop_all(&backends, Grow, &shape);
+    CUTS.arm(&backends, &[Grow], &shape);
     running.go()?;
-    wait_stopped(&backends, Grow)?;
+    CUTS.wait_stopped(&backends, &[Grow])?;
     let second = running.cut()?;
     drop(backends);
 
-    let backends = serve(&disks)?;
+    let backends = CUTS.serve(&disks)?;
     let third = machine(&scene, &backends, THIRD).boot()?;
     Ok(Told {
         first,
@@ -264,7 +206,7 @@ fn told() -> &'static Told {
 }
 
 /// A step that must have worked, of the boot after the cut.
-fn step(point: &Point, name: &str) -> &'static Step {
+fn step(point: &Point<Job, Shape>, name: &str) -> &'static Step {
     let steps = match point.job {
         Wipe => told().second.as_slice(),
         Grow => told().third.results.steps(),
