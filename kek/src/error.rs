@@ -1,5 +1,6 @@
 //! Why a provider did not wrap or unwrap, in classes that a caller can act on.
 
+use dawnkey_secret::credential::CredentialError;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -149,6 +150,28 @@ pub struct KekError {
     pub cause: Cause,
     /// What the KMS said, where that helps; else empty.
     pub detail: String,
+}
+
+impl KekError {
+    /// A credential that could not be read: what is missing is a matter of credentials, what is written wrong of the
+    /// configuration.
+    #[must_use]
+    pub fn credential(provider: &str, error: &CredentialError) -> Self {
+        let cause = match error {
+            CredentialError::Form | CredentialError::NotAFile(_) | CredentialError::Mode { .. } => {
+                Cause::Misconfigured
+            }
+            CredentialError::NoDirectory(_)
+            | CredentialError::Read { .. }
+            | CredentialError::Length { .. } => Cause::Credentials,
+        };
+        Self {
+            provider: provider.to_owned(),
+            operation: Operation::Login,
+            cause,
+            detail: error.to_string(),
+        }
+    }
 }
 
 fn explain(cause: &Cause, detail: &str) -> String {

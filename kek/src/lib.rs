@@ -17,5 +17,6 @@ pub mod cluster;
 pub use aad::Aad;
 pub use any::ProviderConfig;
 pub use capabilities::{Capabilities, Custody};
+pub use dawnkey_secret::credential::{CredentialError, CredentialSource};
 pub use error::{Cause, KekError, Operation, Retry};
 pub use provider::{Deferred, Finding, Kind, Probe, Provider, Wrapped};

@@ -6,8 +6,10 @@
 //! for `expose(` lists every place where a key is used.
 //!
 //! [`process::harden`] is called first by every program that holds one. [`user_key`] leaves one in the kernel's memory
-//! for another process.
+//! for another process. `credential` (a feature) reads what proves to other systems who we are.
 
+#[cfg(feature = "credential")]
+pub mod credential;
 pub mod process;
 pub mod user_key;
 
@@ -170,6 +172,40 @@ impl std::fmt::Debug for MasterSecret {
     }
 }
 
+/// What proves to another system who we are: a token, a password, a client secret. 1 to 65536 bytes.
+pub struct Credential(Zeroizing<Vec<u8>>);
+
+impl Credential {
+    /// Most bytes accepted.
+    pub const MAX: usize = 65536;
+
+    /// Copies the credential out of a buffer and wipes the buffer, whatever the outcome.
+    pub fn take(source: &mut [u8]) -> Result<Self, WrongLength> {
+        let given = source.len();
+        let made = (1..=Self::MAX)
+            .contains(&given)
+            .then(|| Self(Zeroizing::new(source.to_vec())))
+            .ok_or(WrongLength {
+                what: "Credential",
+                given,
+            });
+        source.zeroize();
+        made
+    }
+
+    /// The bytes in clear. Every call is a place to review.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credential(redacted)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,12 +214,14 @@ mod tests {
     fn debug_output_shows_no_byte_of_the_secret() {
         let dek = Dek::take(&mut [0xa7; 32]).unwrap();
         let master = MasterSecret::take(&mut [0xa7; 32]).unwrap();
+        let token = Credential::take(&mut [0xa7; 20]);
         let volume = VolumeKey::fill(64, |b| {
             b.fill(0xa7);
             Ok::<_, ()>(())
         });
         assert_eq!(format!("{dek:?}"), "Dek(redacted)");
         assert_eq!(format!("{master:?}"), "MasterSecret(redacted)");
+        assert_eq!(format!("{token:?}"), "Ok(Credential(redacted))");
         assert_eq!(format!("{volume:?}"), "Ok(VolumeKey(redacted))");
     }
 
