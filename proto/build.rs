@@ -2,7 +2,13 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = protox::compile(["unlock.proto", "admin.proto"], ["proto"])?;
+    let files = [
+        "unlock.proto",
+        "admin.proto",
+        "data_key.proto",
+        "kubernetes.proto",
+    ];
+    let files = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure().compile_fds(files)?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::evidence::EvidenceArgs;
 use crate::generate::{CompletionsArgs, ManArgs};
 use crate::init::InitArgs;
 use crate::instance::InstanceArgs;
+use crate::kubernetes_kms::KubernetesKmsArgs;
 use crate::master_secret::MasterSecretArgs;
 use crate::measure::MeasureArgs;
 use crate::outcome::{EXIT_CODES, Exit, Failure};
@@ -41,6 +42,8 @@ enum Command {
     Volume(VolumeArgs),
     /// List and forget enrolled instances
     Instance(InstanceArgs),
+    /// Make, rotate and show the key of the Kubernetes KMS plugin
+    KubernetesKms(KubernetesKmsArgs),
     /// Show the key service as it sees itself
     #[command(after_help = "Examples:
   dawnkey status
@@ -76,6 +79,7 @@ impl Cli {
             Command::MasterSecret(args) => args.run(self.json),
             Command::Volume(args) => args.run(output),
             Command::Instance(args) => args.run(output),
+            Command::KubernetesKms(args) => args.run(output),
             Command::Status(args) => args.run(output),
             Command::Policy(args) => args.run(output),
             Command::Audit(args) => args.run(output),

@@ -15,6 +15,7 @@ mod files;
 mod generate;
 mod init;
 mod instance;
+mod kubernetes_kms;
 mod master_secret;
 mod measure;
 mod outcome;

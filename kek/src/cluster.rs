@@ -12,7 +12,7 @@ use crate::{
     Provider, Wrapped,
 };
 use aws_lc_rs::aead::{self, AES_256_GCM, LessSafeKey, Nonce, UnboundKey};
-use dawnkey_secret::{Dek, MasterSecret};
+use dawnkey_secret::{DataKey, Dek, MasterSecret};
 use hkdf::Hkdf;
 use serde::{Deserialize, Deserializer};
 use sha2::Sha256;
@@ -118,7 +118,16 @@ impl Cluster {
         Dek::fill(|dek| self.expand(info.as_bytes(), dek))
     }
 
-    fn expand(&self, info: &[u8], into: &mut [u8; 32]) -> Result<(), KekError> {
+    /// The key of a name: info `key-` ‖ name.
+    ///
+    /// # Errors
+    /// [`KekError`] for more than 8160 bytes, HKDF-SHA256's limit.
+    pub fn named(&self, name: &str, length: usize) -> Result<DataKey, KekError> {
+        let info = format!("key-{name}");
+        DataKey::fill(length, |key| self.expand(info.as_bytes(), key))
+    }
+
+    fn expand(&self, info: &[u8], into: &mut [u8]) -> Result<(), KekError> {
         Hkdf::<Sha256>::new(Some(&self.salt), self.master.expose())
             .expand(info, into)
             .map_err(|_| self.error(Operation::Unwrap, Cause::Unsupported, "HKDF refused"))
@@ -126,7 +135,7 @@ impl Cluster {
 
     fn wrapping_key(&self, operation: Operation) -> Result<LessSafeKey, KekError> {
         let mut key = Zeroizing::new([0; 32]);
-        self.expand(WRAP_INFO, &mut key)?;
+        self.expand(WRAP_INFO, key.as_mut_slice())?;
         UnboundKey::new(&AES_256_GCM, key.as_slice())
             .map(LessSafeKey::new)
             .map_err(|_| self.error(operation, Cause::Unsupported, "AES-256-GCM refused"))
@@ -208,6 +217,10 @@ impl Provider for Cluster {
         Some(self.dek(aad.volume, aad.epoch))
     }
 
+    fn derive_named(&self, name: &str, length: usize) -> Option<Result<DataKey, KekError>> {
+        Some(self.named(name, length))
+    }
+
     fn wrap<'a>(&'a self, dek: &'a Dek, aad: &'a Aad) -> Deferred<'a, Result<Wrapped, KekError>> {
         Box::pin(async move { self.seal(dek, aad) })
     }
@@ -245,7 +258,7 @@ impl Provider for Cluster {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     fn cluster(byte: u8) -> Cluster {
@@ -272,6 +285,17 @@ mod tests {
             derived(0x00, "00000000-0000-0000-0000-000000000000", 1),
             "2b5c829f691bfd4232f8aac464bccc07e605c7c8e82cbca09837e86d0b6d0665"
         );
+    }
+
+    #[test]
+    fn named_keys_are_constellations_and_shorter_ones_their_beginnings() {
+        let id = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+        let long = cluster(0xff).named(id, 96).unwrap();
+        let published = "1484aa39d3415e906e07940ff215d8b1eee705d3027dba93306af4abff4f70be";
+        assert_eq!(hex::encode(&long.expose()[..32]), published);
+        assert_eq!(long.expose().len(), 96);
+        let refused = cluster(1).named(id, 255 * 32 + 1).unwrap_err();
+        assert_eq!(refused.cause, Cause::Unsupported);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The port to whatever holds a key-encryption key.
 
 use crate::{Aad, Capabilities, KekError};
-use dawnkey_secret::Dek;
+use dawnkey_secret::{DataKey, Dek};
 use serde::Serialize;
 use std::future::Future;
 use std::pin::Pin;
@@ -113,6 +113,12 @@ pub trait Provider: Send + Sync {
     /// The DEK of a purpose, where the KEK determines it: it then needs no blob, and [`Provider::unwrap`] of an empty blob
     /// gives the same. `None` where DEKs are random.
     fn derive(&self, _aad: &Aad) -> Option<Result<Dek, KekError>> {
+        None
+    }
+
+    /// The key of a name and length, where the KEK determines it: HKDF with `key-` and the name, as Constellation derives
+    /// its data keys. `None` where keys are random.
+    fn derive_named(&self, _name: &str, _length: usize) -> Option<Result<DataKey, KekError>> {
         None
     }
 

@@ -1,12 +1,14 @@
-//! The proof that a DEK may leave: bound to one volume, made in two places only, used up by
+//! The proof that a DEK may be used: bound to one volume or key, made in few places only, used up by
 //! [`crate::kek::KeyRing::dek`].
 
+use crate::keys::KeyRecord;
 use crate::volume::{Digest32, InstanceId, VolumeRecord};
 use uuid::Uuid;
 
-/// Policy has let one instance have the DEK of one volume and epoch; or an operator exports it.
+/// Policy has let one instance have the DEK of one volume and epoch; or an operator exports it; or it is the DEK of a key
+/// that belongs to no volume, for a caller who was let in.
 ///
-/// It cannot be copied, and only this crate's policy and its admin listener make one.
+/// It cannot be copied, and only this crate's policy, its admin listener and its plugin's socket make one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Approval {
     volume: Uuid,
@@ -20,6 +22,7 @@ pub struct Approval {
 enum Subject {
     Node(Node),
     Operator,
+    Plugin,
 }
 
 /// The node whose evidence policy has accepted.
@@ -89,6 +92,20 @@ impl Approval {
         }
     }
 
+    /// For the Kubernetes plugin only: the caller came over its socket. The DEK stays in this process.
+    pub(crate) fn for_plugin(
+        key: &KeyRecord,
+        epoch: u32,
+        _: &crate::kubernetes::LocalPeer,
+    ) -> Self {
+        Self {
+            volume: key.id,
+            epoch,
+            next: None,
+            subject: Subject::Plugin,
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn for_test(volume: Uuid, epoch: u32) -> Self {
         Self {
@@ -99,7 +116,7 @@ impl Approval {
         }
     }
 
-    /// The volume.
+    /// The volume, or the id of the key's record.
     #[must_use]
     pub fn volume(&self) -> Uuid {
         self.volume
@@ -111,12 +128,12 @@ impl Approval {
         self.epoch
     }
 
-    /// The node; `None` for an operator.
+    /// The node; `None` for others.
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
         match &self.subject {
             Subject::Node(node) => Some(node),
-            Subject::Operator => None,
+            Subject::Operator | Subject::Plugin => None,
         }
     }
 }

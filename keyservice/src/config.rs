@@ -1,6 +1,9 @@
 //! The configuration file: read once, strictly, into typed values with absolute paths.
 
 mod endorsements;
+mod kubernetes;
+
+pub use kubernetes::KubernetesKms;
 
 use dawnkey_endorse::Settings;
 use dawnkey_secret::MasterSecret;
@@ -148,6 +151,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where vendors' certificates and statements are kept. Without it, evidence must bring all that it needs.
     pub endorsements: Option<Settings>,
+    /// The Kubernetes KMS plugin, if it is served.
+    pub kubernetes_kms: Option<KubernetesKms>,
 }
 
 #[derive(Deserialize)]
@@ -163,6 +168,7 @@ struct File {
     #[serde(default)]
     limits: Limits,
     endorsements: Option<endorsements::Section>,
+    kubernetes_kms: Option<kubernetes::Section>,
 }
 
 #[derive(Deserialize)]
@@ -241,6 +247,10 @@ impl Config {
         let endorsements = endorsements
             .transpose()
             .map_err(|(key, problem)| value(key, &problem))?;
+        let kubernetes_kms = file.kubernetes_kms.map(|section| section.settings(at));
+        let kubernetes_kms = kubernetes_kms
+            .transpose()
+            .map_err(|(key, problem)| value(key, &problem))?;
         Ok(Self {
             service_id: file.service_id,
             listen: Listen {
@@ -263,6 +273,7 @@ impl Config {
             audit: at(file.audit.file),
             limits: file.limits,
             endorsements,
+            kubernetes_kms,
         })
     }
 }

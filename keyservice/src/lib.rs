@@ -14,6 +14,8 @@ pub mod config;
 pub mod desk;
 pub mod evidence;
 pub mod kek;
+pub mod keys;
+pub mod kubernetes;
 pub mod master;
 pub mod metrics;
 pub mod policy;

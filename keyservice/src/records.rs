@@ -1,5 +1,6 @@
-//! The typed side of the store: volume and instance records in JSON, each change by compare-and-swap.
+//! The typed side of the store: its records in JSON, each change by compare-and-swap.
 
+use crate::keys::{KeyRecord, Purpose};
 use crate::volume::{InstanceId, InstanceRecord, VolumeRecord};
 use dawnkey_store::{Store, StoreError, Table};
 use serde::Serialize;
@@ -16,7 +17,7 @@ pub struct Versioned<T> {
     pub record: T,
 }
 
-/// Volumes and instances in a store.
+/// Volumes, instances and keys in a store.
 #[derive(Clone)]
 pub struct Records {
     store: Arc<dyn Store>,
@@ -59,6 +60,28 @@ impl Records {
     /// All volumes, by id.
     pub async fn volumes(&self) -> Result<Vec<VolumeRecord>, StoreError> {
         self.read_all(Table::Volumes).await
+    }
+
+    /// Makes a key that belongs to no volume; [`StoreError::Exists`] when its purpose has one.
+    pub async fn create_key(&self, key: &KeyRecord) -> Result<(), StoreError> {
+        let (row, value) = (key.purpose.row(), encode(key)?);
+        self.store.create(Table::Keys, &row, value).await
+    }
+
+    /// The key of a purpose; [`StoreError::Missing`] when there is none.
+    pub async fn key(&self, purpose: &Purpose) -> Result<Versioned<KeyRecord>, StoreError> {
+        self.read(Table::Keys, &purpose.row()).await
+    }
+
+    /// Replaces a key that still has that version, and returns the new version.
+    pub async fn swap_key(&self, version: u64, key: &KeyRecord) -> Result<u64, StoreError> {
+        let (row, value) = (key.purpose.row(), encode(key)?);
+        self.store.swap(Table::Keys, &row, version, value).await
+    }
+
+    /// All keys that belong to no volume.
+    pub async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        self.read_all(Table::Keys).await
     }
 
     /// Enrols an attestation key; [`StoreError::Exists`] when it is enrolled already.
@@ -172,6 +195,26 @@ mod tests {
         records.create_volume(&volume().retired()).await.unwrap();
         let again = records.create_volume(&volume()).await;
         assert!(matches!(again, Err(StoreError::Exists { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_purpose_has_one_key_and_purposes_share_none() {
+        let records = Records::new(Arc::new(MemoryStore::default()));
+        let key = |purpose| {
+            let dek = WrappedDek::derived("cluster", 1);
+            KeyRecord::new(Uuid::from_u128(9), purpose, dek, Timestamp::UNIX_EPOCH)
+        };
+        let (plugin, data) = (Purpose::KubernetesKms, Purpose::DataKey("a".into()));
+        records.create_key(&key(plugin.clone())).await.unwrap();
+        records.create_key(&key(data.clone())).await.unwrap();
+        let again = records.create_key(&key(data.clone())).await;
+        assert!(matches!(again, Err(StoreError::Exists { .. })));
+        let read = records.key(&data).await.unwrap();
+        assert_eq!(read.record, key(data));
+        let next = WrappedDek::derived("cluster", 2);
+        let rotated = read.record.rotated(next, Timestamp::UNIX_EPOCH);
+        records.swap_key(read.version, &rotated).await.unwrap();
+        assert_eq!(records.keys().await.unwrap(), [rotated, key(plugin)]);
     }
 
     #[tokio::test]

@@ -16,6 +16,11 @@ pub enum Event<'a> {
         /// Its actual address.
         address: SocketAddr,
     },
+    /// The Kubernetes plugin is ready.
+    PluginListening {
+        /// Its socket.
+        socket: &'a Path,
+    },
     /// A policy is in force.
     PolicyLoaded {
         /// The file.
@@ -84,6 +89,9 @@ pub fn emit(event: &Event<'_>) {
     use tracing::{error, info, warn};
     match event {
         Event::Listening { what, address } => info!(what, %address, "listening"),
+        Event::PluginListening { socket } => {
+            info!(socket = %socket.display(), "Kubernetes plugin listening");
+        }
         Event::PolicyLoaded { path, digest } => {
             info!(path = %path.display(), digest, "policy in force");
         }

@@ -23,6 +23,18 @@ pub mod wire {
     tonic::include_proto!("dawnkey.v1");
 }
 
+/// Data keys for callers in a cluster, generated from `proto/data_key.proto`.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod data_key {
+    tonic::include_proto!("kms");
+}
+
+/// The KMS plugin interface of Kubernetes, generated from `proto/kubernetes.proto`.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod kubernetes {
+    tonic::include_proto!("v2");
+}
+
 /// Version of the protocol that this crate speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
 

@@ -136,6 +136,30 @@ impl std::fmt::Debug for VolumeKey {
     }
 }
 
+/// Key that an in-cluster caller asked for by id and length.
+pub struct DataKey(Zeroizing<Vec<u8>>);
+
+impl DataKey {
+    /// Makes a key of `len` bytes in place: `fill` writes into the final allocation.
+    pub fn fill<E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut bytes = Zeroizing::new(vec![0; len]);
+        fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The bytes in clear. Every call is a place to review.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DataKey(redacted)")
+    }
+}
+
 /// Secret from which a key service in `cluster` mode derives its DEKs: 16 to 64 bytes.
 pub struct MasterSecret(Zeroizing<Vec<u8>>);
 
@@ -215,14 +239,17 @@ mod tests {
         let dek = Dek::take(&mut [0xa7; 32]).unwrap();
         let master = MasterSecret::take(&mut [0xa7; 32]).unwrap();
         let token = Credential::take(&mut [0xa7; 20]);
-        let volume = VolumeKey::fill(64, |b| {
+        let filled = |b: &mut [u8]| {
             b.fill(0xa7);
             Ok::<_, ()>(())
-        });
+        };
+        let volume = VolumeKey::fill(64, filled);
+        let data = DataKey::fill(64, filled);
         assert_eq!(format!("{dek:?}"), "Dek(redacted)");
         assert_eq!(format!("{master:?}"), "MasterSecret(redacted)");
         assert_eq!(format!("{token:?}"), "Ok(Credential(redacted))");
         assert_eq!(format!("{volume:?}"), "Ok(VolumeKey(redacted))");
+        assert_eq!(format!("{data:?}"), "Ok(DataKey(redacted))");
     }
 
     #[test]

@@ -30,15 +30,24 @@ pub enum Table {
     Volumes,
     /// Enrolled attestation keys, by their TPM name.
     Instances,
+    /// Keys that belong to no volume, by purpose and name.
+    Keys,
+    /// What operators decided about nodes, by the 32 bytes of the instance.
+    Nodes,
 }
 
 impl Table {
+    /// Every table.
+    pub const ALL: [Self; 4] = [Self::Volumes, Self::Instances, Self::Keys, Self::Nodes];
+
     /// The table's name in messages.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Volumes => "volumes",
             Self::Instances => "instances",
+            Self::Keys => "keys",
+            Self::Nodes => "nodes",
         }
     }
 }

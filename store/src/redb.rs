@@ -13,11 +13,15 @@ type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 const VOLUMES: Definition = TableDefinition::new("volumes-v1");
 const INSTANCES: Definition = TableDefinition::new("instances-v1");
+const KEYS: Definition = TableDefinition::new("keys-v1");
+const NODES: Definition = TableDefinition::new("nodes-v1");
 
 const fn definition(table: Table) -> Definition {
     match table {
         Table::Volumes => VOLUMES,
         Table::Instances => INSTANCES,
+        Table::Keys => KEYS,
+        Table::Nodes => NODES,
     }
 }
 
@@ -54,8 +58,9 @@ impl RedbStore {
             .map_err(opened)?;
         let made = (|| -> Result<(), redb::Error> {
             let write = database.begin_write()?;
-            write.open_table(VOLUMES)?;
-            write.open_table(INSTANCES)?;
+            for table in Table::ALL {
+                write.open_table(definition(table))?;
+            }
             write.commit()?;
             Ok(())
         })();

@@ -152,3 +152,19 @@ fn endorsements_are_absent_offline_or_online() {
         assert!(with(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn the_kubernetes_plugin_is_for_root_unless_others_are_named() {
+    assert_eq!(parse(FILE).unwrap().kubernetes_kms, None);
+    let with = |text: &str| parse(&format!("{FILE}[kubernetes_kms]\n{text}"));
+    let plain = with("socket = \"/run/dawnkey/kms.sock\"").unwrap();
+    let plain = plain.kubernetes_kms.unwrap();
+    assert_eq!(plain.socket, Path::new("/run/dawnkey/kms.sock"));
+    assert_eq!(plain.uids, [0].into());
+    let long = format!("socket = \"/{}\"", "x".repeat(107));
+    for bad in ["socket = \"s\"\nuids = []", &long] {
+        assert!(matches!(with(bad), Err(ConfigError::Value { .. })), "{bad}");
+    }
+    let surprise = with("socket = \"s\"\nsurprise = 1");
+    assert!(matches!(surprise, Err(ConfigError::Syntax { .. })));
+}

@@ -157,7 +157,7 @@ impl Desk {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
     }
 }
@@ -172,7 +172,7 @@ fn random(bytes: &mut [u8]) -> Result<(), Refusal> {
     })
 }
 
-fn random_uuid() -> Result<Uuid, Refusal> {
+pub(crate) fn random_uuid() -> Result<Uuid, Refusal> {
     let mut bytes = [0; 16];
     random(&mut bytes)?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())

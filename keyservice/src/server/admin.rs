@@ -2,6 +2,7 @@
 
 use super::stream::{Caller, Operator};
 use crate::desk::{AdminError, Adoption, Desk};
+use crate::kubernetes::Shown;
 use crate::volume::{Digest32, InstanceRecord, Kind, VolumeRecord};
 use dawnkey_proto::message::printable;
 use dawnkey_proto::wire;
@@ -130,6 +131,15 @@ impl Admins {
         let name = if outcome.is_ok() { "done" } else { "refused" };
         self.desk.metrics.administered(call, name);
         outcome.map_err(|e| status(&e))
+    }
+}
+
+fn kubernetes_key(shown: Shown) -> wire::KubernetesKeyRecord {
+    wire::KubernetesKeyRecord {
+        key_id: shown.key_id,
+        old_key_ids: shown.old_key_ids,
+        created: shown.created.to_string(),
+        rotated: time(shown.rotated),
     }
 }
 
@@ -288,5 +298,36 @@ impl Admin for Admins {
                 .endorsements()
                 .map_or_else(Vec::new, |all| all.warnings()),
         }))
+    }
+
+    async fn create_kubernetes_key(
+        &self,
+        request: Request<wire::KubernetesKeyRequest>,
+    ) -> Answer<wire::KubernetesKeyRecord> {
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let work = async move { desk.create_kubernetes_key(&operator).await };
+        let made = self.done("create-kubernetes-key", work).await?;
+        Ok(Response::new(kubernetes_key(made)))
+    }
+
+    async fn rotate_kubernetes_key(
+        &self,
+        request: Request<wire::KubernetesKeyRequest>,
+    ) -> Answer<wire::KubernetesKeyRecord> {
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let work = async move { desk.rotate_kubernetes_key(&operator).await };
+        let rotated = self.done("rotate-kubernetes-key", work).await?;
+        Ok(Response::new(kubernetes_key(rotated)))
+    }
+
+    async fn show_kubernetes_key(
+        &self,
+        request: Request<wire::KubernetesKeyRequest>,
+    ) -> Answer<wire::KubernetesKeyRecord> {
+        operator(&request)?;
+        let desk = Arc::clone(&self.desk);
+        let work = async move { desk.show_kubernetes_key().await };
+        let shown = self.done("show-kubernetes-key", work).await?;
+        Ok(Response::new(kubernetes_key(shown)))
     }
 }

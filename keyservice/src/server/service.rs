@@ -10,6 +10,7 @@ use crate::audit::{AuditLog, Entry, LogError};
 use crate::config::{Config, Limits, Start};
 use crate::desk::{Clock, Desk, Gate, Parts};
 use crate::kek::KeyRing;
+use crate::kubernetes::{self, SocketError};
 use crate::metrics::Metrics;
 use crate::policy::{Policy, PolicyError, Severity, lint};
 use crate::records::Records;
@@ -59,6 +60,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The Kubernetes plugin cannot listen.
+    #[error(transparent)]
+    Kubernetes(#[from] SocketError),
     /// The actual addresses cannot be written down.
     #[error("write {path} (listen.addresses_file): {source}")]
     AddressesFile {
@@ -260,12 +264,18 @@ async fn listen(
         ),
         stop.clone().cancelled_owned(),
     );
-    let servers = vec![
+    let mut servers = vec![
         // The servers end with the listeners; an error of one connection is not theirs.
         tokio::spawn(async { drop(nodes.await) }),
         tokio::spawn(async { drop(admins.await) }),
         tokio::spawn(health::serve(metrics, Arc::clone(&desk), stop.clone())),
     ];
+    if let Some(plugin) = &config.kubernetes_kms {
+        servers.push(kubernetes::serve(plugin, Arc::clone(&desk), stop.clone()).await?);
+        report::emit(&Event::PluginListening {
+            socket: &plugin.socket,
+        });
+    }
     if let Some(endorsements) = desk.endorsements().cloned() {
         let stop = stop.clone().cancelled_owned();
         // Ends with the service; what it fetches is written as a whole or not at all.

@@ -38,6 +38,14 @@ impl Operator {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self {
+            certificate: "00".repeat(32),
+            peer: ([192, 0, 2, 250], 7).into(),
+        }
+    }
+
     /// SHA-256 of the admin certificate in hex (`openssl x509 -fingerprint -sha256`).
     #[must_use]
     pub fn certificate(&self) -> &str {
