@@ -6,7 +6,11 @@ use serde::de::{Deserializer, Error};
 use std::sync::Arc;
 
 #[cfg(feature = "cluster")]
-use {crate::cluster, serde::Deserialize};
+use crate::cluster;
+#[cfg(feature = "pkcs11")]
+use crate::pkcs11;
+#[cfg(any(feature = "cluster", feature = "pkcs11"))]
+use serde::Deserialize;
 
 /// The section of one provider, without what all have in common (name, kind, deadline, allowances).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +19,9 @@ pub enum ProviderConfig {
     /// A master secret in the service's memory.
     #[cfg(feature = "cluster")]
     Cluster(cluster::Config),
+    /// A PKCS#11 token.
+    #[cfg(feature = "pkcs11")]
+    Pkcs11(pkcs11::Config),
 }
 
 impl ProviderConfig {
@@ -26,6 +33,8 @@ impl ProviderConfig {
         match kind {
             #[cfg(feature = "cluster")]
             Kind::Cluster => cluster::Config::deserialize(from).map(Self::Cluster),
+            #[cfg(feature = "pkcs11")]
+            Kind::Pkcs11 => pkcs11::Config::deserialize(from).map(Self::Pkcs11),
             #[allow(unreachable_patterns)] // with every feature
             unbuilt => {
                 drop(from);
@@ -49,6 +58,8 @@ impl ProviderConfig {
         let opened: Arc<dyn Provider> = match *self {
             #[cfg(feature = "cluster")]
             Self::Cluster(ref config) => Arc::new(cluster::open(name, config, master)?),
+            #[cfg(feature = "pkcs11")]
+            Self::Pkcs11(ref config) => Arc::new(pkcs11::Pkcs11::open(name, config).await?),
         };
         Ok(opened)
     }

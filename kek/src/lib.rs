@@ -8,11 +8,15 @@
 mod aad;
 mod any;
 mod capabilities;
+#[cfg(any(feature = "azure", feature = "pkcs11"))]
+mod envelope;
 mod error;
 mod provider;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
 
 pub use aad::Aad;
 pub use any::ProviderConfig;
