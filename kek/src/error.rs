@@ -153,6 +153,26 @@ pub struct KekError {
 }
 
 impl KekError {
+    /// Most characters of what a KMS said that are kept.
+    const DETAIL: usize = 300;
+
+    /// An error whose detail is whatever a KMS or a library said: its first 300 characters, the printable ones of them.
+    pub fn new(
+        provider: &str,
+        operation: Operation,
+        cause: Cause,
+        detail: impl std::fmt::Display,
+    ) -> Self {
+        let said = detail.to_string();
+        let first = said.chars().take(Self::DETAIL);
+        Self {
+            provider: provider.to_owned(),
+            operation,
+            cause,
+            detail: first.filter(|c| !c.is_control()).collect(),
+        }
+    }
+
     /// A credential that could not be read: what is missing is a matter of credentials, what is written wrong of the
     /// configuration.
     #[must_use]
@@ -203,5 +223,13 @@ mod tests {
         };
         let text = "KEK provider `prod`: unwrap a DEK: not permitted (needs kms:Decrypt): AccessDeniedException";
         assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn detail_is_bounded_and_printable() {
+        let said = format!("bad\u{1b}[2J\nline{}", "x".repeat(1000));
+        let error = KekError::new("prod", Operation::Wrap, Cause::Garbage, said);
+        assert!(error.detail.starts_with("bad[2Jline"));
+        assert!(error.detail.len() <= 300 && !error.detail.contains('\n'));
     }
 }

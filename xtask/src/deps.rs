@@ -132,6 +132,11 @@ const PACKAGES: &[Package] = &[
     package("postgresql", Purpose::Servers, "a store of records"),
     package("valgrind", Purpose::Bench, "counts instructions"),
     package("g++", Purpose::Test, "libFuzzer is C++"),
+    package(
+        "softhsm2",
+        Purpose::Test,
+        "the token that the PKCS#11 provider is tested with",
+    ),
     package("git", Purpose::Test, "lists the files that tidy checks"),
 ];
 

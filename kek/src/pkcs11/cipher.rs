@@ -136,9 +136,7 @@ fn kw_wrap(logged: &Logged, key: ObjectHandle, inner: &InnerKey) -> Result<Vec<u
     let made = logged.session.create_object(&template);
     wipe(template);
     let object = made.map_err(failed)?;
-    let wrapped = logged
-        .session
-        .wrap_key(&Mechanism::AesKeyWrap, key, object);
+    let wrapped = logged.session.wrap_key(&Mechanism::AesKeyWrap, key, object);
     let removed = logged.session.destroy_object(object);
     let wrapped = wrapped.map_err(failed)?;
     removed.map_err(failed)?;
@@ -165,7 +163,8 @@ fn kw_unwrap(
     });
     removed.map_err(failed)?;
     value.ok_or_else(|| {
-        let detail = "the token does not give the unwrapped key: it allows no extractable session keys";
+        let detail =
+            "the token does not give the unwrapped key: it allows no extractable session keys";
         Failure::new(Operation::Unwrap, Cause::Unsupported, detail)
     })
 }

@@ -61,12 +61,7 @@ impl Pkcs11 {
     }
 
     fn error(&self, failure: Failure) -> KekError {
-        KekError::new(
-            &self.name,
-            failure.operation,
-            failure.cause,
-            failure.detail,
-        )
+        KekError::new(&self.name, failure.operation, failure.cause, failure.detail)
     }
 }
 

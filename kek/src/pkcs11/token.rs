@@ -220,10 +220,12 @@ impl Token {
             .session
             .get_attributes(handle, &[AttributeType::Id])
             .map_err(failed)?;
-        let id = attributes.into_iter().find_map(|attribute| match attribute {
-            Attribute::Id(id) if (1..=super::config::MAX_ID).contains(&id.len()) => Some(id),
-            _ => None,
-        });
+        let id = attributes
+            .into_iter()
+            .find_map(|attribute| match attribute {
+                Attribute::Id(id) if (1..=super::config::MAX_ID).contains(&id.len()) => Some(id),
+                _ => None,
+            });
         id.map(|id| Key { handle, id }).ok_or_else(|| {
             let detail = "the key's CKA_ID must be 1 to 64 bytes: wrapped DEKs name it";
             Failure::new(operation, Cause::Misconfigured, detail)

@@ -3,3 +3,5 @@
 
 #[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
