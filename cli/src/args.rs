@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::audit::AuditArgs;
+use crate::cluster::ClusterArgs;
 use crate::endorsements::EndorsementsArgs;
 use crate::evidence::EvidenceArgs;
 use crate::generate::{CompletionsArgs, ManArgs};
@@ -9,6 +10,7 @@ use crate::instance::InstanceArgs;
 use crate::kubernetes_kms::KubernetesKmsArgs;
 use crate::master_secret::MasterSecretArgs;
 use crate::measure::MeasureArgs;
+use crate::node::NodeArgs;
 use crate::outcome::{EXIT_CODES, Exit, Failure};
 use crate::output::Output;
 use crate::policy::PolicyArgs;
@@ -42,6 +44,10 @@ enum Command {
     Volume(VolumeArgs),
     /// List and forget enrolled instances
     Instance(InstanceArgs),
+    /// List, approve, deny and revoke nodes
+    Node(NodeArgs),
+    /// Show what identifies the cluster
+    Cluster(ClusterArgs),
     /// Make, rotate and show the key of the Kubernetes KMS plugin
     KubernetesKms(KubernetesKmsArgs),
     /// Show the key service as it sees itself
@@ -79,6 +85,8 @@ impl Cli {
             Command::MasterSecret(args) => args.run(self.json),
             Command::Volume(args) => args.run(output),
             Command::Instance(args) => args.run(output),
+            Command::Cluster(args) => args.run(output),
+            Command::Node(args) => args.run(output),
             Command::KubernetesKms(args) => args.run(output),
             Command::Status(args) => args.run(output),
             Command::Policy(args) => args.run(output),

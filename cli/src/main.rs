@@ -8,6 +8,7 @@
 mod admin;
 mod args;
 mod audit;
+mod cluster;
 mod confirm;
 mod endorsements;
 mod evidence;
@@ -18,6 +19,7 @@ mod instance;
 mod kubernetes_kms;
 mod master_secret;
 mod measure;
+mod node;
 mod outcome;
 mod output;
 mod policy;

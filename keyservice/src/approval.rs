@@ -23,6 +23,7 @@ enum Subject {
     Node(Node),
     Operator,
     Plugin,
+    Caller,
 }
 
 /// The node whose evidence policy has accepted.
@@ -106,6 +107,34 @@ impl Approval {
         }
     }
 
+    /// For the admin listener only: what the DEK is derived to stays in this process or is no secret.
+    pub(crate) fn for_operators_key(
+        key: &KeyRecord,
+        epoch: u32,
+        _: &crate::server::Operator,
+    ) -> Self {
+        Self {
+            volume: key.id,
+            epoch,
+            next: None,
+            subject: Subject::Operator,
+        }
+    }
+
+    /// For policy only: it lets a caller have the data key of this record.
+    pub(crate) fn for_data_key(
+        key: &KeyRecord,
+        epoch: u32,
+        _: &crate::policy::DataKeyGrant,
+    ) -> Self {
+        Self {
+            volume: key.id,
+            epoch,
+            next: None,
+            subject: Subject::Caller,
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn for_test(volume: Uuid, epoch: u32) -> Self {
         Self {
@@ -133,7 +162,7 @@ impl Approval {
     pub fn node(&self) -> Option<&Node> {
         match &self.subject {
             Subject::Node(node) => Some(node),
-            Subject::Operator | Subject::Plugin => None,
+            Subject::Operator | Subject::Plugin | Subject::Caller => None,
         }
     }
 }

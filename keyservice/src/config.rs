@@ -1,8 +1,10 @@
 //! The configuration file: read once, strictly, into typed values with absolute paths.
 
+mod data_keys;
 mod endorsements;
 mod kubernetes;
 
+pub use data_keys::{DataKeysConfig, KubernetesReview};
 pub use kubernetes::KubernetesKms;
 
 use dawnkey_endorse::Settings;
@@ -151,6 +153,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where vendors' certificates and statements are kept. Without it, evidence must bring all that it needs.
     pub endorsements: Option<Settings>,
+    /// The listener for callers in a cluster, if there is one.
+    pub data_keys: Option<DataKeysConfig>,
     /// The Kubernetes KMS plugin, if it is served.
     pub kubernetes_kms: Option<KubernetesKms>,
 }
@@ -169,6 +173,7 @@ struct File {
     limits: Limits,
     endorsements: Option<endorsements::Section>,
     kubernetes_kms: Option<kubernetes::Section>,
+    data_keys: Option<data_keys::Section>,
 }
 
 #[derive(Deserialize)]
@@ -251,6 +256,10 @@ impl Config {
         let kubernetes_kms = kubernetes_kms
             .transpose()
             .map_err(|(key, problem)| value(key, &problem))?;
+        let data_keys = file.data_keys.map(|section| section.settings(at));
+        let data_keys = data_keys
+            .transpose()
+            .map_err(|(key, problem)| value(key, &problem))?;
         Ok(Self {
             service_id: file.service_id,
             listen: Listen {
@@ -273,6 +282,7 @@ impl Config {
             audit: at(file.audit.file),
             limits: file.limits,
             endorsements,
+            data_keys,
             kubernetes_kms,
         })
     }

@@ -11,6 +11,7 @@
 pub mod approval;
 pub mod audit;
 pub mod config;
+pub mod data_keys;
 pub mod desk;
 pub mod evidence;
 pub mod kek;
@@ -18,6 +19,7 @@ pub mod keys;
 pub mod kubernetes;
 pub mod master;
 pub mod metrics;
+pub mod nodes;
 pub mod policy;
 pub mod records;
 pub mod release;

@@ -1,6 +1,7 @@
 //! The typed side of the store: its records in JSON, each change by compare-and-swap.
 
 use crate::keys::{KeyRecord, Purpose};
+use crate::nodes::NodeRecord;
 use crate::volume::{InstanceId, InstanceRecord, VolumeRecord};
 use dawnkey_store::{Store, StoreError, Table};
 use serde::Serialize;
@@ -82,6 +83,31 @@ impl Records {
     /// All keys that belong to no volume.
     pub async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
         self.read_all(Table::Keys).await
+    }
+
+    /// Records a node; [`StoreError::Exists`] when it is recorded already.
+    pub async fn create_node(&self, node: &NodeRecord) -> Result<(), StoreError> {
+        let value = encode(node)?;
+        self.store
+            .create(Table::Nodes, &node.instance.0, value)
+            .await
+    }
+
+    /// What is recorded of a node; [`StoreError::Missing`] when nothing is.
+    pub async fn node(&self, instance: InstanceId) -> Result<Versioned<NodeRecord>, StoreError> {
+        self.read(Table::Nodes, &instance.0).await
+    }
+
+    /// Replaces the record of a node that still has that version.
+    pub async fn swap_node(&self, version: u64, node: &NodeRecord) -> Result<(), StoreError> {
+        let (row, value) = (&node.instance.0, encode(node)?);
+        let swapped = self.store.swap(Table::Nodes, row, version, value).await;
+        swapped.map(|_| ())
+    }
+
+    /// All recorded nodes.
+    pub async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        self.read_all(Table::Nodes).await
     }
 
     /// Enrols an attestation key; [`StoreError::Exists`] when it is enrolled already.

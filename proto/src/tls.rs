@@ -94,15 +94,35 @@ pub fn server_config(
     identity: Identity,
     client_ca: Option<&[CertificateDer<'static>]>,
 ) -> Result<ServerConfig, TlsError> {
+    server(identity, client_ca, false)
+}
+
+/// Settings of a server whose clients may show a certificate of that CA, and are accepted without one.
+pub fn server_config_offering(
+    identity: Identity,
+    client_ca: &[CertificateDer<'static>],
+) -> Result<ServerConfig, TlsError> {
+    server(identity, Some(client_ca), true)
+}
+
+fn server(
+    identity: Identity,
+    client_ca: Option<&[CertificateDer<'static>]>,
+    without_too: bool,
+) -> Result<ServerConfig, TlsError> {
     let provider = provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?;
     let builder = match client_ca {
-        Some(ca) => builder.with_client_cert_verifier(
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider)
-                .build()
-                .map_err(|e| TlsError::Ca(e.to_string()))?,
-        ),
+        Some(ca) => {
+            let mut verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider);
+            if without_too {
+                verifier = verifier.allow_unauthenticated();
+            }
+            let verifier = verifier.build().map_err(|e| TlsError::Ca(e.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(identity.chain, identity.key)?;

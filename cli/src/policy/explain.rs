@@ -48,7 +48,7 @@ impl ExplainArgs {
             true => Freshness::Assumed,
             false => Freshness::Demanded,
         };
-        let decision = policy.judge(&self.volume_policy, &claims, freshness, now);
+        let decision = policy.judge_with_identity(&self.volume_policy, &claims, freshness, now);
         let report = Report::new(&self.volume_policy, claims.binding, decision);
         output.show(&report, || report.text())?;
         Ok(if report.approved {

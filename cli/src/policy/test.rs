@@ -58,7 +58,7 @@ impl TestArgs {
             true => Freshness::Assumed,
             false => Freshness::Demanded,
         };
-        let decision = policy.judge(&self.volume_policy, claims, freshness, now);
+        let decision = policy.judge_with_identity(&self.volume_policy, claims, freshness, now);
         let report = Report::new(&self.volume_policy, claims.binding, decision);
         output.show(&report, || report.text())?;
         Ok(match report.approved {

@@ -168,3 +168,50 @@ fn the_kubernetes_plugin_is_for_root_unless_others_are_named() {
     let surprise = with("socket = \"s\"\nsurprise = 1");
     assert!(matches!(surprise, Err(ConfigError::Syntax { .. })));
 }
+
+#[test]
+fn data_keys_need_a_way_to_know_callers() {
+    let scratch = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let ca = rcgen::CertificateParams::new(vec![]).unwrap();
+    let pem = ca.self_signed(&key).unwrap().pem();
+    std::fs::write(scratch.path().join("cluster.pem"), pem).unwrap();
+    std::fs::write(scratch.path().join("empty.pem"), "").unwrap();
+    let file = scratch.path().join("keyservice.toml");
+    let with = |text: &str| {
+        let text = format!("{FILE}[data_keys]\nlisten = \"127.0.0.1:0\"\n{text}");
+        Config::parse(&file, &text).map(|config| config.data_keys.unwrap())
+    };
+    let mutual = with("client_ca = \"csi.pem\"").unwrap();
+    assert_eq!(mutual.client_ca, Some(scratch.path().join("csi.pem")));
+    assert_eq!(mutual.kubernetes, None);
+    let review = "[data_keys.kubernetes]\napi_server = \"https://kubernetes.default.svc\"\nca = \"cluster.pem\"\naudience = \"dawnkey\"\n";
+    let reviewed = with(review).unwrap().kubernetes.unwrap();
+    assert_eq!(
+        (reviewed.host.as_str(), reviewed.port),
+        ("kubernetes.default.svc", 443)
+    );
+    assert_eq!(reviewed.cache.as_secs(), 10);
+    for (at, with_, key) in [
+        ("", "", "data_keys"),
+        ("https:", "http:", "data_keys.kubernetes.api_server"),
+        (".svc", ".svc/path", "data_keys.kubernetes.api_server"),
+        ("cluster.pem", "empty.pem", "data_keys.kubernetes.ca"),
+        ("cluster.pem", "none.pem", "data_keys.kubernetes.ca"),
+        ("\"dawnkey\"", "\"\"", "data_keys.kubernetes.audience"),
+        (
+            "ca =",
+            "cache_seconds = 301\nca =",
+            "data_keys.kubernetes.cache_seconds",
+        ),
+    ] {
+        let bent = match at {
+            "" => String::new(),
+            at => review.replacen(at, with_, 1),
+        };
+        match with(&bent) {
+            Err(ConfigError::Value { key: found, .. }) => assert_eq!(found, key),
+            other => assert!(other.is_err() && key.is_empty(), "{key}"),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use crate::approval::Approval;
 use crate::audit::Entry;
 use crate::evidence::Appraised;
-use crate::policy::{Admitted, Identity, key_name};
+use crate::policy::{Admitted, Denial, Identity, key_name};
 use crate::release::Granted;
 use crate::volume::VolumeRecord;
 use dawnkey_attest::claims::TrustClass;
@@ -143,6 +143,11 @@ impl Case {
         self.peer
     }
 
+    /// The image that booted, once policy has found it.
+    pub(super) fn image(&self) -> &str {
+        self.image.as_deref().unwrap_or_default()
+    }
+
     pub(super) fn volume_text(&self) -> String {
         self.volume.map(|v| v.to_string()).unwrap_or_default()
     }
@@ -177,8 +182,10 @@ impl Case {
         self.rule = Some(admitted.rule.clone());
     }
 
-    pub(super) fn denied_by(&mut self, rule: String) {
-        self.rule = Some(rule);
+    /// Keeps the rule that decided.
+    pub(super) fn denied(&mut self, denial: Denial) -> Refusal {
+        self.rule = Some(denial.rule);
+        denial.refusal
     }
 
     pub(super) fn granted(&mut self, granted: &Granted) {

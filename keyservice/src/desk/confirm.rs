@@ -73,6 +73,9 @@ impl Desk {
                     Confirmation::Refuse(refusal) => return Err(refusal.into()),
                 };
             case.confirmed(&after);
+            if let Some(node) = after.instance {
+                self.standing(node).await?;
+            }
             let entry = case
                 .entry("confirm")
                 .with("header", hex::encode(confirm.header.digest));

@@ -21,6 +21,9 @@ mod give;
 mod grants;
 #[cfg(test)]
 mod life;
+mod nodes;
+#[cfg(test)]
+mod nodes_tests;
 mod operator;
 #[cfg(test)]
 mod refusals;

@@ -5,6 +5,7 @@ use super::commit::CommitError;
 use crate::approval::Approval;
 use crate::audit::{Entry, LogError};
 use crate::kek::RingError;
+use crate::keys::Purpose;
 use crate::records::Versioned;
 use crate::server::Operator;
 use crate::volume::{InstanceId, InstanceRecord, State, VolumeRecord};
@@ -25,7 +26,7 @@ pub enum AdminError {
     #[error("{0}")]
     NotFound(String),
     /// The id was used before.
-    #[error("volume {0} exists already; ids are never used twice")]
+    #[error("volume or data key {0} exists already; ids are never used twice")]
     Exists(Uuid),
     /// The request is not one.
     #[error("{0}")]
@@ -83,6 +84,12 @@ impl Desk {
             Some(id) => id,
             None => super::random_uuid().map_err(|r| AdminError::Invalid(r.detail))?,
         };
+        let data_key = Purpose::DataKey(id.to_string());
+        match self.records.key(&data_key).await {
+            Ok(_) => return Err(AdminError::Exists(id)),
+            Err(StoreError::Missing { .. }) => {}
+            Err(other) => return Err(AdminError::Store(other)),
+        }
         let dek = self.ring.create(id, 1).await?;
         let volume = VolumeRecord::new(id, policy.to_owned(), printable(label), dek, self.now());
         match self.records.volume(id).await {

@@ -70,10 +70,16 @@ impl Desk {
                 Err(StoreError::Missing { .. }) => return Err(release::unknown(&renew).into()),
                 Err(other) => return Err(No::Busy(store_refusal(&other))),
             };
+            // Only who holds the token learns how the node stands.
+            let holder = before.record.lease.as_ref().map(|lease| lease.holder);
+            let holder = holder.or(before.record.instance);
             let lease_seconds = self.lease_seconds;
             let swapped = match release::renew(&renew, &before.record, lease_seconds, self.now()) {
                 Renewal::Refuse(refusal) => return Err(refusal.into()),
                 Renewal::Renewed(after) => {
+                    if let Some(holder) = holder {
+                        self.standing(holder).await?;
+                    }
                     let swapped = self.records.swap_volume(before.version, &after).await;
                     swapped.map(|_| lease_seconds).map_err(CommitError::from)
                 }

@@ -4,6 +4,7 @@ use super::case::{Case, Session, names};
 use super::commit::{audit_refusal, store_refusal};
 use super::{Desk, fresh};
 use crate::evidence::{Appraised, Presented, appraise};
+use crate::nodes::Introduction;
 use crate::policy::{Denial, Identity, Moment, Policy, key_name};
 use crate::records::Versioned;
 use crate::release::{ClosedBoot, Decision, Rules, closed_boot, decide};
@@ -11,7 +12,7 @@ use crate::report::{self, Event};
 use crate::volume::VolumeRecord;
 use dawnkey_proto::binding::{self, Binder, Bound, Role};
 use dawnkey_proto::message::{
-    Answer, Ask, MessageError, Reason, ReceivedRequest, Refusal, Request, Retry,
+    Answer, Ask, MessageError, Reason, ReceivedRequest, Refusal, Request, Retry, printable,
 };
 use dawnkey_proto::wire;
 use dawnkey_store::StoreError;
@@ -92,6 +93,18 @@ pub(super) struct Ready<'a> {
     pub appraised: &'a Appraised,
     /// The TPM has proven that the attestation key lives in it.
     pub proven: bool,
+}
+
+/// What an operator will see of a node that waits.
+fn introduction(ready: &Ready<'_>, identity: &Identity, case: &Case) -> Introduction {
+    Introduction {
+        kind: ready.appraised.claims().kind.clone(),
+        endorsement: printable(identity.endorser().unwrap_or_default()),
+        image: case.image().to_owned(),
+        node_name: printable(&ready.request.node_name),
+        peer: case.peer().to_string(),
+        volume: Some(ready.request.volume),
+    }
 }
 
 pub(super) enum Step {
@@ -244,13 +257,12 @@ impl Desk {
             };
             let known = known.map_err(|e| store_refusal(&e))?;
             let policy = self.policy();
-            let mut denied = |denial: Denial| {
-                case.denied_by(denial.rule);
-                denial.refusal
-            };
             let identity = policy
                 .identify(&before.record, ready.appraised.claims(), known.as_ref())
-                .map_err(&mut denied)?;
+                .map_err(|denial| case.denied(denial))?;
+            case.identified(&identity);
+            let standing = self.standing(identity.instance()).await?;
+            let mut denied = |denial: Denial| case.denied(denial);
             if matches!(ready.request.ask, Ask::Reopen(_)) {
                 policy.may_reopen(&before.record).map_err(&mut denied)?;
             }
@@ -266,7 +278,6 @@ impl Desk {
                 )
                 .map_err(&mut denied)?;
             let rules = self.rules(&policy, &before.record).map_err(&mut denied)?;
-            case.identified(&identity);
             case.admitted(&admitted);
             let (ask, now) = (&ready.request.ask, self.now());
             let decision = decide(
@@ -283,6 +294,11 @@ impl Desk {
             };
             if identity.needs_proof() && !ready.proven {
                 return Ok(Step::Challenge);
+            }
+            if policy.needs_approval(&before.record) {
+                let introduction = introduction(ready, &identity, case);
+                self.approved(identity.instance(), standing, introduction, case)
+                    .await?;
             }
             case.granted(&granted);
             let given = self

@@ -3,6 +3,8 @@
 //! Nothing but [`KeyRing::dek`] yields a DEK, and it takes an [`Approval`], which only policy (for an
 //! attested node) or a mutual-TLS connection of an operator can make.
 
+mod named;
+
 use crate::approval::Approval;
 use dawnkey_kek::{Aad, KekError, Provider};
 use dawnkey_secret::Dek;

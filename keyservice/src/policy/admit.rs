@@ -92,19 +92,11 @@ impl Policy {
             } => return Err(denial(rule, reason, detail, &remedy)),
         };
         let rules = self.rules(volume)?;
-        let listed = &rules.instances;
         let instance = identity.instance();
-        if !listed.is_empty() && !listed.contains(&instance) {
-            return Err(denial(
-                format!("volume-policy.{}.instances", volume.policy),
-                Reason::InstanceNotAllowed,
-                format!("instance {instance} is not listed"),
-                "add it to `instances` of the volume policy",
-            ));
-        }
+        let listed = self.listed(volume, rules, identity)?;
         let node = Node {
             instance,
-            takes_over: !listed.is_empty() || rules.owner == Owner::Any,
+            takes_over: listed || rules.owner == Owner::Any,
             boot: boot_id(claims),
             reopens: matches!(moment, Moment::Closed(_)),
         };

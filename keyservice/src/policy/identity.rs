@@ -26,8 +26,8 @@ const INSTANCE: &[u8] = b"dawnkey/v1/instance/";
 /// Who the node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// Its attestation key was enrolled for this instance.
-    Enrolled(InstanceId),
+    /// Its attestation key was enrolled for this instance, which a certificate with this subject vouched for then.
+    Enrolled(InstanceId, String),
     /// Its attestation key is new; it says that it lives in this endorsed TPM and has to prove it.
     Claimed(InstanceId, Endorsement),
     /// Its attestation key is new, and a trusted certificate with this subject is for that very key.
@@ -41,11 +41,28 @@ impl Identity {
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         match self {
-            Self::Enrolled(instance)
+            Self::Enrolled(instance, _)
             | Self::Claimed(instance, _)
             | Self::Certified(instance, _)
             | Self::Attested(instance) => *instance,
         }
+    }
+
+    /// Who claims say that the machine is, whoever may believe it; `None` where they name nobody.
+    pub(super) fn shown(claims: &Claims) -> Option<Self> {
+        if let Some(instance) = instance_of(claims) {
+            return Some(Self::Attested(instance));
+        }
+        let tpm = claims.tpm.as_ref().filter(|_| claims.azure.is_none())?;
+        if let Some(endorsement) = &tpm.endorsement {
+            let instance = endorsed(endorsement).ok()?;
+            return Some(Self::Claimed(instance, endorsement.clone()));
+        }
+        let certificate = tpm.attestation_key_certificate.as_ref()?;
+        Some(Self::Certified(
+            certified(tpm).ok()?,
+            certificate.subject.clone(),
+        ))
     }
 
     /// Whether the node has to answer a challenge before it can have a key.
@@ -60,7 +77,16 @@ impl Identity {
         match self {
             Self::Claimed(_, endorsement) => Some(&endorsement.subject),
             Self::Certified(_, subject) => Some(subject),
-            Self::Enrolled(_) | Self::Attested(_) => None,
+            Self::Enrolled(..) | Self::Attested(_) => None,
+        }
+    }
+
+    /// Subject of the certificate that vouches for the node, or did when it was enrolled.
+    #[must_use]
+    pub fn endorser(&self) -> Option<&str> {
+        match self {
+            Self::Enrolled(_, subject) => Some(subject),
+            other => other.vouched_by(),
         }
     }
 }
@@ -108,7 +134,8 @@ fn launch(claims: &Claims) -> Option<InstanceId> {
     boot_id(claims).map(|id| hashed("snp-launch", &id.0))
 }
 
-fn hashed(kind: &str, value: &[u8]) -> InstanceId {
+/// The instance of a chip, a platform or an attestation key, by the kind of what names it.
+pub(super) fn hashed(kind: &str, value: &[u8]) -> InstanceId {
     let mut hash = Sha256::new();
     hash.update(INSTANCE);
     hash.update(kind);
@@ -206,7 +233,10 @@ fn enrolled(tpm: &TpmClaims, known: &InstanceRecord) -> Result<Identity, Denial>
             ),
             "let the node show the certificate of its own TPM",
         )),
-        _ => Ok(Identity::Enrolled(known.instance)),
+        _ => Ok(Identity::Enrolled(
+            known.instance,
+            known.endorsement.clone(),
+        )),
     }
 }
 

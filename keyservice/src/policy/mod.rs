@@ -4,20 +4,25 @@
 //! claims and explains every step. `docs/policy.md` describes the file.
 
 mod admit;
+mod data_key;
 mod file;
 mod identity;
 mod judge;
 mod lint;
+mod node;
 mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub(crate) use admit::Admitted;
 pub use admit::Denial;
+pub(crate) use data_key::MEASUREMENT_SECRET;
+pub use data_key::{DataKeyGrant, DataKeyRule};
 pub(crate) use identity::key_name;
 pub use identity::{Identity, instance_of};
 pub use judge::{Decision, Freshness, Moment, TraceLine, Verdict};
 pub use lint::{Finding, Severity, lint, lint_at};
+pub use node::{NodeRef, NodeRule};
 pub use reference::{Register, Section};
 
 use crate::release::Rollback;
@@ -87,6 +92,26 @@ pub enum PolicyError {
         policy: String,
         /// The name that is not there.
         platform: String,
+    },
+    /// Two nodes have the same name.
+    #[error("{path}: `[[node]]` name \"{name}\" is used twice; every node needs its own name")]
+    DuplicateNode {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A volume policy names a node or label that is not there.
+    #[error(
+        "{path}: `volume-policy.{policy}.nodes` names \"{node}\", but no `[[node]]` has that name or label"
+    )]
+    UnknownNode {
+        /// The file.
+        path: PathBuf,
+        /// The volume policy.
+        policy: String,
+        /// The name or label that is not there.
+        node: String,
     },
     /// A volume policy names an image that is not there.
     #[error(
@@ -166,6 +191,17 @@ pub enum Reopening {
     Allow,
 }
 
+/// Whether an operator must let new nodes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approval {
+    /// Evidence alone decides.
+    #[default]
+    Automatic,
+    /// A node whose evidence passes waits until an operator approves it.
+    Required,
+}
+
 /// What evidence must show to have a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumePolicy {
@@ -187,6 +223,10 @@ pub struct VolumePolicy {
     pub owner: Owner,
     /// The only instances that may have the volumes; empty: no list.
     pub instances: BTreeSet<InstanceId>,
+    /// The only nodes of the file that may have the volumes, beside [`VolumePolicy::instances`]; empty: no list.
+    pub nodes: Vec<NodeRef>,
+    /// Whether an operator must let new nodes in.
+    pub approval: Approval,
     /// Whether the node has to hold the lease while the volume is mapped.
     pub hold: bool,
     /// What the holder does when it loses the lease; `None` where the file says nothing: it warns.
@@ -208,6 +248,10 @@ pub struct Policy {
     pub images: BTreeMap<String, Image>,
     /// Platforms by name.
     pub platforms: BTreeMap<String, Platform>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<String, NodeRule>,
+    /// Who may have which data keys.
+    pub data_keys: Vec<DataKeyRule>,
     /// Volume policies by name.
     pub volume_policies: BTreeMap<String, VolumePolicy>,
 }

@@ -1,5 +1,6 @@
 //! The accept loop: limits first, then a handshake in a task of its own, then a stream for gRPC.
 
+use super::guest::Guest;
 use super::limits::{ConnectionCap, Place, RateLimit};
 use super::stream::{Caller, Operator, PeerStream};
 use crate::desk::Session;
@@ -24,6 +25,14 @@ const BACKLOG: usize = 64;
 /// Pause after an accept that failed, for example because the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Whose connections a listener takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    Nodes,
+    Operators,
+    Guests,
+}
+
 /// Who may connect, and how.
 pub(super) struct Door {
     pub tls: Arc<ServerConfig>,
@@ -31,8 +40,8 @@ pub(super) struct Door {
     pub cap: Arc<ConnectionCap>,
     pub handshake: Duration,
     pub life: Duration,
-    /// Connections of operators rather than nodes.
-    pub admin: bool,
+    /// Whose connections these are.
+    pub audience: Audience,
     pub metrics: Arc<Metrics>,
 }
 
@@ -105,11 +114,13 @@ impl Door {
             .await
             .ok()?;
         let connection = tls.get_ref().1;
-        let caller = if self.admin {
-            Caller::Operator(Operator::of(connection, peer)?)
-        } else {
-            let exporter = exporter(connection, Role::Node).ok()?;
-            Caller::Node(Arc::new(Session::new(peer, exporter)))
+        let caller = match self.audience {
+            Audience::Operators => Caller::Operator(Operator::of(connection, peer)?),
+            Audience::Nodes => {
+                let exporter = exporter(connection, Role::Node).ok()?;
+                Caller::Node(Arc::new(Session::new(peer, exporter)))
+            }
+            Audience::Guests => Caller::Guest(Arc::new(Guest::at(connection, peer))),
         };
         let metrics = Arc::clone(&self.metrics);
         Some(PeerStream::new(tls, caller, self.life, place, metrics))

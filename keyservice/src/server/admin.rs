@@ -3,6 +3,7 @@
 use super::stream::{Caller, Operator};
 use crate::desk::{AdminError, Adoption, Desk};
 use crate::kubernetes::Shown;
+use crate::nodes::{NodeRecord, Standing};
 use crate::volume::{Digest32, InstanceRecord, Kind, VolumeRecord};
 use dawnkey_proto::message::printable;
 use dawnkey_proto::wire;
@@ -132,6 +133,38 @@ impl Admins {
         self.desk.metrics.administered(call, name);
         outcome.map_err(|e| status(&e))
     }
+}
+
+fn node(record: NodeRecord) -> wire::NodeRecord {
+    let shown = record.introduction.unwrap_or_default();
+    wire::NodeRecord {
+        instance: record.instance.to_string(),
+        standing: record.standing.name().to_owned(),
+        kind: shown.kind,
+        endorsement: shown.endorsement,
+        image: shown.image,
+        node_name: shown.node_name,
+        peer: shown.peer,
+        volume: shown
+            .volume
+            .map(|volume| volume.to_string())
+            .unwrap_or_default(),
+        since: record.since.to_string(),
+        decided: time(record.decided),
+        decided_by: record.decided_by.unwrap_or_default(),
+    }
+}
+
+fn standing(name: &str) -> Result<Standing, Status> {
+    [Standing::Approved, Standing::Denied, Standing::Revoked]
+        .into_iter()
+        .find(|standing| standing.name() == name)
+        .ok_or_else(|| {
+            let found = printable(name);
+            Status::invalid_argument(format!(
+                "standing: `{found}` instead of `approved`, `denied` or `revoked`"
+            ))
+        })
 }
 
 fn kubernetes_key(shown: Shown) -> wire::KubernetesKeyRecord {
@@ -329,5 +362,53 @@ impl Admin for Admins {
         let work = async move { desk.show_kubernetes_key().await };
         let shown = self.done("show-kubernetes-key", work).await?;
         Ok(Response::new(kubernetes_key(shown)))
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<wire::ListNodesRequest>,
+    ) -> Answer<wire::ListNodesAnswer> {
+        operator(&request)?;
+        let desk = Arc::clone(&self.desk);
+        let all = self
+            .done("list-nodes", async move { desk.list_nodes().await })
+            .await?;
+        let nodes = all.into_iter().map(node).collect();
+        Ok(Response::new(wire::ListNodesAnswer { nodes }))
+    }
+
+    async fn decide_node(
+        &self,
+        request: Request<wire::DecideNodeRequest>,
+    ) -> Answer<wire::NodeRecord> {
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let asked = request.into_inner();
+        let standing = standing(&asked.standing)?;
+        let id = asked
+            .instance
+            .parse()
+            .map_err(|e| Status::invalid_argument(format!("instance: {e}")))?;
+        let work = async move { desk.decide_node(&operator, id, standing).await };
+        Ok(Response::new(node(self.done("decide-node", work).await?)))
+    }
+
+    async fn cluster_id(
+        &self,
+        request: Request<wire::ClusterIdRequest>,
+    ) -> Answer<wire::ClusterIdAnswer> {
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let salt = request.into_inner().measurement_salt;
+        if !(1..=256).contains(&salt.len()) {
+            let bytes = salt.len();
+            let text = format!("measurement_salt: {bytes} bytes instead of 1 to 256");
+            return Err(Status::invalid_argument(text));
+        }
+        let work = async move { desk.cluster_id(&operator, &salt).await };
+        let derived = self.done("cluster-id", work).await?;
+        Ok(Response::new(wire::ClusterIdAnswer {
+            cluster_id: derived.id.to_vec(),
+            pcr15: derived.pcr15.to_vec(),
+            rtmr2: derived.rtmr2.to_vec(),
+        }))
     }
 }

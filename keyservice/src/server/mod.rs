@@ -6,6 +6,7 @@
 
 mod accept;
 mod admin;
+mod guest;
 mod health;
 pub mod limits;
 mod nodes;
@@ -15,6 +16,7 @@ mod stream;
 mod tests;
 mod tls;
 
+pub(crate) use guest::Guest;
 pub use service::{Addresses, Running, Service, StartError};
 pub use stream::Operator;
 pub use tls::IdentityError;
@@ -22,6 +24,9 @@ pub use tls::IdentityError;
 /// Checks everything a start needs but the store, the audit log and the master secret: the policy and the TLS files.
 pub fn check(config: &crate::config::Config) -> Result<crate::policy::Policy, StartError> {
     tls::load(&config.tls)?;
+    if let Some(data_keys) = &config.data_keys {
+        tls::load_guests(&config.tls, data_keys)?;
+    }
     if let Some(settings) = &config.endorsements {
         dawnkey_endorse::service::check_settings(settings)?;
     }

@@ -1,6 +1,6 @@
 //! Starting and stopping a key service.
 
-use super::accept::{Door, accept};
+use super::accept::{Audience, Door, accept};
 use super::admin::Admins;
 use super::health;
 use super::limits::{ConnectionCap, RateLimit};
@@ -8,6 +8,7 @@ use super::nodes::Nodes;
 use super::tls::{self, IdentityError};
 use crate::audit::{AuditLog, Entry, LogError};
 use crate::config::{Config, Limits, Start};
+use crate::data_keys::{DataKeys, Reviewer};
 use crate::desk::{Clock, Desk, Gate, Parts};
 use crate::kek::KeyRing;
 use crate::kubernetes::{self, SocketError};
@@ -18,6 +19,7 @@ use crate::report::{self, Event};
 use dawnkey_endorse::{Endorsements, SetupError, Trust};
 use dawnkey_kek::cluster::Cluster;
 use dawnkey_proto::MAX_MESSAGE_BYTES;
+use dawnkey_proto::data_key::api_server::ApiServer;
 use dawnkey_proto::wire::admin_server::AdminServer;
 use dawnkey_proto::wire::key_service_server::KeyServiceServer;
 use dawnkey_store::OpenError;
@@ -31,6 +33,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
+
+/// How long a connection of an operator or of a caller in a cluster may live.
+const LONG_LIFE: Duration = Duration::from_secs(600);
 
 /// The service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -82,13 +87,19 @@ pub struct Addresses {
     pub admin: SocketAddr,
     /// Health and metrics.
     pub metrics: SocketAddr,
+    /// Callers in a cluster, if they are served.
+    pub data_keys: Option<SocketAddr>,
 }
 
 impl std::fmt::Display for Addresses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "unlock = \"{}\"", self.unlock)?;
         writeln!(f, "admin = \"{}\"", self.admin)?;
-        writeln!(f, "metrics = \"{}\"", self.metrics)
+        writeln!(f, "metrics = \"{}\"", self.metrics)?;
+        match self.data_keys {
+            Some(address) => writeln!(f, "data_keys = \"{address}\""),
+            None => Ok(()),
+        }
     }
 }
 
@@ -220,7 +231,16 @@ async fn listen(
     let (unlock, unlock_address) = bind("unlock", config.listen.unlock).await?;
     let (admin, admin_address) = bind("admin", config.listen.admin).await?;
     let (metrics, metrics_address) = bind("metrics", config.listen.metrics).await?;
+    let guests = match &config.data_keys {
+        Some(settings) => {
+            let tls = tls::load_guests(&config.tls, settings)?;
+            let (listener, address) = bind("data_keys", settings.listen).await?;
+            Some((settings.clone(), tls, listener, address))
+        }
+        None => None,
+    };
     let addresses = Addresses {
+        data_keys: guests.as_ref().map(|(.., address)| *address),
         unlock: unlock_address,
         admin: admin_address,
         metrics: metrics_address,
@@ -230,7 +250,7 @@ async fn listen(
             .map_err(|source| StartError::AddressesFile { path, source })?;
     }
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let door = |tls, admin, life| Door {
+    let door = |tls, audience, life| Door {
         tls,
         rate: RateLimit::new(config.limits.per_peer_per_minute),
         cap: ConnectionCap::new(
@@ -239,7 +259,7 @@ async fn listen(
         ),
         handshake: Limits::seconds(config.limits.handshake_seconds),
         life,
-        admin,
+        audience,
         metrics: Arc::clone(&desk.metrics),
     };
     let life = Limits::seconds(config.limits.connection_seconds);
@@ -249,7 +269,11 @@ async fn listen(
     });
     let nodes = nodes.max_decoding_message_size(MAX_MESSAGE_BYTES);
     let nodes = grpc().add_service(nodes).serve_with_incoming_shutdown(
-        accept(unlock, door(loaded.unlock, false, life), stop.clone()),
+        accept(
+            unlock,
+            door(loaded.unlock, Audience::Nodes, life),
+            stop.clone(),
+        ),
         stop.clone().cancelled_owned(),
     );
     let admins = AdminServer::new(Admins {
@@ -259,7 +283,7 @@ async fn listen(
     let admins = grpc().add_service(admins).serve_with_incoming_shutdown(
         accept(
             admin,
-            door(loaded.admin, true, Duration::from_secs(600)),
+            door(loaded.admin, Audience::Operators, LONG_LIFE),
             stop.clone(),
         ),
         stop.clone().cancelled_owned(),
@@ -270,6 +294,24 @@ async fn listen(
         tokio::spawn(async { drop(admins.await) }),
         tokio::spawn(health::serve(metrics, Arc::clone(&desk), stop.clone())),
     ];
+    if let Some((settings, tls, listener, _)) = guests {
+        let reviewer = settings.kubernetes.map(Reviewer::new).transpose();
+        let reviewer = reviewer.map_err(IdentityError::Tls)?;
+        let service = ApiServer::new(DataKeys {
+            desk: Arc::clone(&desk),
+            tasks: tasks.clone(),
+            reviewer: reviewer.map(Arc::new),
+        });
+        let incoming = accept(
+            listener,
+            door(tls, Audience::Guests, LONG_LIFE),
+            stop.clone(),
+        );
+        let server = grpc()
+            .add_service(service)
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        servers.push(tokio::spawn(async { drop(server.await) }));
+    }
     if let Some(plugin) = &config.kubernetes_kms {
         servers.push(kubernetes::serve(plugin, Arc::clone(&desk), stop.clone()).await?);
         report::emit(&Event::PluginListening {

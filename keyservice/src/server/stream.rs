@@ -1,5 +1,6 @@
 //! A connection after its handshake: the TLS stream, its deadline, and what its requests need to know of it.
 
+use super::guest::Guest;
 use super::limits::Place;
 use crate::desk::Session;
 use crate::metrics::Metrics;
@@ -64,6 +65,7 @@ impl Operator {
 pub(super) enum Caller {
     Node(Arc<Session>),
     Operator(Operator),
+    Guest(Arc<Guest>),
 }
 
 /// A TLS stream that ends at its deadline.

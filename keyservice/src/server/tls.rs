@@ -1,8 +1,8 @@
 //! The service's TLS identity from its files.
 
-use crate::config::TlsFiles;
+use crate::config::{DataKeysConfig, TlsFiles};
 use dawnkey_proto::binding::SpkiDigest;
-use dawnkey_proto::tls::{Identity, TlsError, server_config};
+use dawnkey_proto::tls::{Identity, TlsError, server_config, server_config_offering};
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -82,6 +82,23 @@ pub(super) fn load(files: &TlsFiles) -> Result<Loaded, IdentityError> {
         admin: Arc::new(server_config(admin, Some(&admin_ca))?),
         own_spki,
     })
+}
+
+/// Reads and checks the files of the listener for callers in a cluster.
+pub(super) fn load_guests(
+    files: &TlsFiles,
+    data_keys: &DataKeysConfig,
+) -> Result<Arc<ServerConfig>, IdentityError> {
+    let identity = Identity {
+        chain: certificates(&files.certificate)?,
+        key: private_key(&files.key)?,
+    };
+    let config = match (&data_keys.client_ca, &data_keys.kubernetes) {
+        (Some(ca), Some(_)) => server_config_offering(identity, &certificates(ca)?)?,
+        (Some(ca), None) => server_config(identity, Some(&certificates(ca)?))?,
+        (None, _) => server_config(identity, None)?,
+    };
+    Ok(Arc::new(config))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

@@ -1,17 +1,21 @@
 //! Reading the policy file: unknown fields, duplicate names and dangling references are errors.
 
+mod data_key;
 mod image;
 pub(super) mod names;
+mod node;
 mod roots;
 mod snp;
 mod tdx;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_node;
+#[cfg(test)]
 mod tests_tee;
 mod volume;
 
-use super::{Platform, Policy, PolicyError};
+use super::{NodeRef, Platform, Policy, PolicyError};
 use dawnkey_attest::bytes::Bytes;
 use dawnkey_attest::claims::TrustClass;
 use jiff::Timestamp;
@@ -32,6 +36,10 @@ struct File {
     roots: roots::Entry,
     #[serde(default)]
     image: Vec<image::Entry>,
+    #[serde(default)]
+    data_key: Vec<data_key::Entry>,
+    #[serde(default)]
+    node: Vec<node::Entry>,
     #[serde(default)]
     platform: BTreeMap<String, PlatformEntry>,
     #[serde(rename = "volume-policy", default)]
@@ -76,6 +84,8 @@ impl Policy {
             platforms: platforms
                 .map(|(name, entry)| Ok((name.clone(), platform(path, &name, entry)?)))
                 .collect::<Result<_, PolicyError>>()?,
+            data_keys: data_key::read_all(path, file.data_key)?,
+            nodes: node::read_all(path, file.node)?,
             volume_policies: volume_policies
                 .map(|(name, entry)| Ok((name.clone(), volume::read(path, &name, entry)?)))
                 .collect::<Result<_, PolicyError>>()?,
@@ -131,6 +141,14 @@ fn references(path: &Path, policy: &Policy) -> Result<(), PolicyError> {
                 path: path.to_owned(),
                 policy: name.clone(),
                 image: image.clone(),
+            });
+        }
+        let unknown = |node: &&NodeRef| !policy.nodes.values().any(|rule| node.names(rule));
+        if let Some(node) = rules.nodes.iter().find(unknown) {
+            return Err(PolicyError::UnknownNode {
+                path: path.to_owned(),
+                policy: name.clone(),
+                node: node.to_string(),
             });
         }
         let platform = |platform: &&String| !policy.platforms.contains_key(*platform);

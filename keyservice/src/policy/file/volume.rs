@@ -1,7 +1,7 @@
 //! `[volume-policy.NAME]`: what a volume demands.
 
 use super::{LAST_PCR, LAST_RTMR, PolicyError, value};
-use crate::policy::{Enrol, Owner, Reopening, VolumePolicy};
+use crate::policy::{Approval, Enrol, NodeRef, Owner, Reopening, VolumePolicy};
 use crate::release::Rollback;
 use crate::volume::Digest32;
 use dawnkey_attest::claims::TrustClass;
@@ -25,6 +25,10 @@ pub(super) struct Entry {
     owner: Owner,
     #[serde(default)]
     instances: Vec<String>,
+    #[serde(default)]
+    nodes: Vec<String>,
+    #[serde(default)]
+    approval: Approval,
     #[serde(default)]
     hold: bool,
     on_loss: Option<String>,
@@ -88,6 +92,8 @@ pub(super) fn read(path: &Path, name: &str, entry: Entry) -> Result<VolumePolicy
         rollback: entry.rollback,
         owner: entry.owner,
         instances,
+        nodes: entry.nodes.iter().map(|text| NodeRef::read(text)).collect(),
+        approval: entry.approval,
         hold: entry.hold,
         on_loss: on_loss.transpose()?,
         reopen: entry.reopen,

@@ -1,6 +1,8 @@
 //! What a policy file allows but should not, or asks for in vain.
 
+mod data_key;
 mod image;
+mod node;
 mod platform;
 mod roots;
 #[cfg(test)]
@@ -63,6 +65,8 @@ pub fn lint_at(policy: &Policy, now: Timestamp) -> Vec<Finding> {
     for (name, platform) in &policy.platforms {
         platform::check(policy, name, platform, &mut all);
     }
+    data_key::check(policy, &mut all);
+    node::check(policy, &mut all);
     for image in policy.images.values() {
         image::check(policy, image, now, &mut all);
     }

@@ -29,6 +29,22 @@ fn finds_policy_without_images_and_image_without_policy() {
 }
 
 #[test]
+fn finds_nodes_without_effect_and_counts_approval_as_a_choice_of_nodes() {
+    let node = format!(
+        "\n[[node]]\nname = \"a\"\nek_sha256 = \"{}\"\n",
+        "00".repeat(32)
+    );
+    let unused = format!("{FILE}{node}");
+    assert!(has(&unused, Severity::Note, "node.a"));
+    let named = unused.replacen("instances = []", "nodes = [\"a\"]", 1);
+    assert!(!has(&named, Severity::Note, "node.a"));
+    let first_come = "volume-policy.state.instances";
+    assert!(!has(&named, Severity::Note, first_come));
+    let approved = FILE.replacen("instances = []", "approval = \"required\"", 1);
+    assert!(!has(&approved, Severity::Note, first_come));
+}
+
+#[test]
 fn finds_missing_roots() {
     let none = FILE.replacen("[\"ek-ca.pem\"]", "[]", 1);
     assert!(has(&none, Severity::Error, "roots.tpm_ek"));

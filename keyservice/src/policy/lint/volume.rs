@@ -1,7 +1,7 @@
 //! Volume policies.
 
 use super::{Findings, Severity};
-use crate::policy::{Enrol, Owner, Platform, Policy, Reopening, Section, VolumePolicy};
+use crate::policy::{Approval, Enrol, Owner, Platform, Policy, Reopening, Section, VolumePolicy};
 use crate::release::Rollback;
 use dawnkey_attest::claims::TrustClass;
 use dawnkey_proto::message::OnLoss;
@@ -44,7 +44,9 @@ type Found<'a> = &'a mut dyn FnMut(Severity, &str, &str, &str);
 
 /// Leases, maintenance, and headers that are not ours.
 fn life(rules: &VolumePolicy, found: Found<'_>) {
-    let several = rules.instances.len() > 1 || rules.owner == Owner::Any;
+    let listed = !rules.instances.is_empty() || !rules.nodes.is_empty();
+    let alone = rules.instances.len() == 1 && rules.nodes.is_empty();
+    let several = (listed && !alone) || rules.owner == Owner::Any;
     match (rules.hold, rules.on_loss) {
         (false, Some(_)) => found(
             Severity::Warning,
@@ -93,18 +95,20 @@ fn hypervisor(rules: &VolumePolicy, found: Found<'_>) {
             "remove it, or ask for trust_class \"tee\" or \"tee-vtpm\"",
         );
     }
-    match (rules.enrol, rules.instances.is_empty(), rules.owner) {
+    let listed = !rules.instances.is_empty() || !rules.nodes.is_empty();
+    let open = !listed && rules.approval == Approval::Automatic;
+    match (rules.enrol, open, rules.owner) {
         (_, true, Owner::Any) => found(
             Severity::Warning,
             "owner",
             "any enrolled machine that boots a listed image may take a volume over",
-            "owner = \"instance\", or list the instances",
+            "owner = \"instance\", or list the instances, or approval = \"required\"",
         ),
         (Enrol::Endorsed, true, Owner::Instance) => found(
             Severity::Note,
             "instances",
             "any endorsed machine that boots a listed image first owns a new volume",
-            "list the instances if you know them",
+            "list the instances if you know them, or set approval = \"required\"",
         ),
         (Enrol::Never, ..) => found(
             Severity::Note,
@@ -138,7 +142,7 @@ fn tee(policy: &Policy, rules: &VolumePolicy, found: Found<'_>) {
         _ => false,
     };
     match rules.owner {
-        Owner::Any if rules.instances.is_empty() => found(
+        Owner::Any if rules.instances.is_empty() && rules.nodes.is_empty() => found(
             Severity::Note,
             "owner",
             "any guest that meets the policy may take a volume over once its lease has ended",

@@ -8,6 +8,7 @@
 
 mod administration;
 mod connections;
+mod data_keys;
 mod exchange;
 mod life;
 mod lifecycle;
@@ -83,6 +84,8 @@ struct Site {
     ca: Ca,
     admin_ca: Ca,
     limits: &'static str,
+    /// Further sections of the configuration.
+    more: &'static str,
 }
 
 impl Site {
@@ -105,6 +108,7 @@ impl Site {
             ca,
             admin_ca,
             limits: "",
+            more: "",
         }
     }
 
@@ -137,9 +141,11 @@ file = "policy.toml"
 file = "audit.log"
 [limits]
 {}
+{}
 "#,
             "00".repeat(32),
-            self.limits
+            self.limits,
+            self.more
         );
         Config::parse(&self.path("keyservice.toml"), &text).unwrap()
     }
