@@ -2,12 +2,14 @@
 
 mod hold;
 mod maintenance;
+mod secret;
 mod status;
 mod unlock;
 mod wipe;
 
 pub use hold::hold;
 pub use maintenance::{close, reopen};
+pub use secret::secret;
 pub use status::status;
 pub use unlock::unlock;
 pub use wipe::wipe;

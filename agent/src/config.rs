@@ -18,6 +18,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Largest configuration file and CA file, in bytes.
 const MAX_FILE: u64 = 256 << 10;
@@ -189,6 +190,8 @@ pub struct Config {
     pub swaps: Vec<SwapConfig>,
     /// What goes on after the unlock.
     pub hold: HoldConfig,
+    /// The secret that `dawnkey-agent secret` hands on.
+    pub secret: Option<Uuid>,
 }
 
 impl Config {
@@ -210,15 +213,16 @@ impl Config {
                 detail: e.to_string().trim_end().to_owned(),
             })?;
         let mut root = Section::root(file, table);
-        let has_tpm = root.has("tpm");
+        let (has_tpm, has_secret) = (root.has("tpm"), root.has("secret"));
         let config = Self {
             node_name: root.parsed("node_name", "1 to 64 printable characters", node_name)?,
             service: service(root.section("service", "a section")?, file)?,
             attestation: attestation::attestation(&mut root, has_tpm)?,
             tpm: attestation::tpm(root.optional_section("tpm")?)?,
-            volumes: volume::volumes(&mut root)?,
+            volumes: volume::volumes(&mut root, has_secret)?,
             swaps: volume::swaps(&mut root)?,
             hold: volume::hold(root.optional_section("hold")?)?,
+            secret: secret(root.section_if_given("secret")?)?,
         };
         root.end()?;
         volume::refuse_twice(file, &config.volumes, &config.swaps)?;
@@ -280,6 +284,17 @@ fn service(mut section: Section<'_>, file: &Path) -> Result<ServiceConfig, Confi
         pin,
         pace,
     })
+}
+
+fn secret(section: Option<Section<'_>>) -> Result<Option<Uuid>, ConfigError> {
+    let Some(mut section) = section else {
+        return Ok(None);
+    };
+    let id = section.parsed("id", "the secret's UUID, not the nil one", |text| {
+        Uuid::parse_str(text).ok().filter(|id| !id.is_nil())
+    })?;
+    section.end()?;
+    Ok(Some(id))
 }
 
 fn pin(section: &mut Section<'_>, file: &Path) -> Result<Pin, ConfigError> {

@@ -167,6 +167,12 @@ pub enum UnlockError {
              run dawnkey-hold@, or let policy say `hold = false`"
     )]
     NoHolder,
+    /// The volume has no disk.
+    #[error("open the volume: it is a secret and has no disk")]
+    NoDisk,
+    /// The key could not be handed on.
+    #[error("hand the secret on: {0}")]
+    Hand(std::io::Error),
     /// The volume could not be opened.
     #[error("{}", chain(.0))]
     Open(MapError),
@@ -204,7 +210,7 @@ impl UnlockError {
                 AskError::Connect(_) | AskError::Call(_) | AskError::Protocol(_) => 22,
             },
             Self::NoHolder => 42,
-            Self::Open(_) | Self::Format(_) => 31,
+            Self::Open(_) | Self::Format(_) | Self::NoDisk | Self::Hand(_) => 31,
             Self::CloseBoot(_) => 40,
             Self::Confirm { error, .. } => match &**error {
                 AskError::Lease(_) => 42,
@@ -238,7 +244,8 @@ impl UnlockError {
                 AskError::Call(_) | AskError::Refused(_) | AskError::Protocol(_) => "ask",
             },
             Self::NoHolder => "hold",
-            Self::Open(_) => "open",
+            Self::Open(_) | Self::NoDisk => "open",
+            Self::Hand(_) => "hand",
             Self::Format(_) => "format",
             Self::CloseBoot(_) => "close-boot",
             Self::Confirm { .. } => "confirm",

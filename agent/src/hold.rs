@@ -143,7 +143,10 @@ fn third(seconds: u32, jitter: Jitter<'_>) -> Duration {
 
 /// Whether a refusal says that there is no lease any more.
 fn is_final(refusal: &Refusal) -> bool {
-    matches!(refusal.reason, Reason::LeaseLost | Reason::VolumeRetired)
+    matches!(
+        refusal.reason,
+        Reason::LeaseLost | Reason::VolumeRetired | Reason::NodeRevoked
+    )
 }
 
 /// Waits until the clock shows a time. The clock may jump, as after a sleep: it is looked at often.

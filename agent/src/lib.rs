@@ -33,5 +33,6 @@ pub mod notify;
 pub mod report;
 pub mod retry;
 pub mod run;
+pub mod secret;
 pub mod service;
 pub mod unlock;

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use dawnkey_agent::command;
 use dawnkey_agent::report::{self, Event, Report};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +12,8 @@ Examples:
   dawnkey-agent                                          unlock as /etc/dawnkey/agent.toml says
   dawnkey-agent --config state.toml --json unlock        the same with a report on standard output
   dawnkey-agent hold state                               renew the lease of /dev/mapper/state
+  dawnkey-agent secret -- dawnkey-keyservice --config ks.toml --master-secret-fd 0
+                                                         get the secret of this node and hand it to a key service
   dawnkey-agent wipe state                               finish the wipe behind it
   dawnkey-agent --json status                            what is mapped, as one object
   dawnkey-agent --config state.toml check                read the configuration, touch nothing
@@ -77,6 +80,14 @@ enum Command {
         /// The volume's name under /dev/mapper.
         name: String,
     },
+    /// Get the node's secret, then become a command that finds it on standard input, 32 bytes.
+    ///
+    /// For a key service in a confidential VM that has its master secret from a peer.
+    Secret {
+        /// The command and its arguments.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
     /// Show which volumes are mapped, how much of each can be used, and who holds it.
     Status,
     /// Read the configuration and say whether it is good; touches no device and no network.
@@ -97,6 +108,7 @@ fn main() -> ExitCode {
         Command::Wipe { name } => command::wipe(&config, &name),
         Command::Close { name } => command::close(&config, &name),
         Command::Reopen { name } => command::reopen(&config, &name),
+        Command::Secret { command } => command::secret(&config, &command),
         Command::Status => command::status(&config, json),
     };
     let stop = match ended {

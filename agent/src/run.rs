@@ -172,7 +172,7 @@ async fn map<K: KeyService, A: Attester, M: Mapper>(
 }
 
 /// Asks until there is a verdict or the budget ends; each attempt has its own connection and its own evidence.
-async fn ask<K: KeyService, A: Attester, M: Mapper>(
+pub(crate) async fn ask<K: KeyService, A: Attester, M>(
     job: &Job<'_>,
     ports: &mut Ports<'_, K, A, M>,
     mut measured: Unlock<Measured>,
@@ -203,7 +203,7 @@ async fn ask<K: KeyService, A: Attester, M: Mapper>(
 }
 
 /// Confirms until there is an answer or the budget, one of its own, ends.
-async fn confirm<K: KeyService, A, M>(
+pub(crate) async fn confirm<K: KeyService, A, M>(
     job: &Job<'_>,
     mut closed: Unlock<Closed<K::Session>>,
     ports: &mut Ports<'_, K, A, M>,

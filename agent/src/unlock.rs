@@ -13,6 +13,7 @@
 mod asking;
 mod closing;
 mod disk;
+mod handing;
 
 pub use closing::{ClosedBoot, Unconfirmed, close_boot};
 
@@ -169,26 +170,38 @@ impl Unlock<Measured> {
             .stages
             .time(Stage::Find, || Disk::find(config, mapper))
             .map_err(UnlockError::Find)?;
-        let ask = ask(&disk, boot);
-        report(&match ask.seen() {
+        let unlock = Self::request(wanted.volume, disk, boot, node_name, trace)?;
+        report(&match unlock.state.ask.seen() {
             Some(seen) => Event::DiskFound {
                 generation: seen.generation,
                 epoch: seen.epoch,
             },
             None => Event::DiskBlank,
         });
+        Ok(unlock)
+    }
+
+    /// Makes the request with a key pair of its own.
+    fn request(
+        volume: Uuid,
+        disk: Disk,
+        boot: Boot<'_>,
+        node_name: &str,
+        trace: Trace,
+    ) -> Result<Self, UnlockError> {
+        let ask = ask(&disk, boot);
         let recipient = Recipient::generate().map_err(UnlockError::Keys)?;
         let hpke_public_key = <[u8; 32]>::try_from(recipient.public_key())
             .map_err(|_| UnlockError::Keys(SealError::KeyPair))?;
         let request = Request {
             ask: ask.clone(),
-            volume: wanted.volume,
+            volume,
             node_name: node_name.to_owned(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             hpke_public_key,
         };
         let state = Measured {
-            volume: wanted.volume,
+            volume,
             disk,
             ask,
             recipient,
@@ -340,6 +353,7 @@ impl<S> Unlock<Released<S>> {
                     .map_err(UnlockError::Open)?;
                 (Outcome::Unlocked, Stage::Open, mapping)
             }
+            Disk::None => return Err(UnlockError::NoDisk),
             Disk::Blank(blank) => {
                 let mut progress = |p| report(&Event::formatting(p));
                 let mapping = mapper

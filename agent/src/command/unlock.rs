@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::config::SwapConfig;
 use crate::error::chain;
 use crate::lease::KernelLeases;
-use crate::report::{self, EXIT_PARTIAL, Event, Report, Stage, Stages};
+use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
 use crate::run::{Job, Ports, run};
 use dawnkey_dm::{KernelMapper, swap};
 use std::path::Path;
@@ -20,6 +20,17 @@ use std::time::Instant;
 pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
     let began = Instant::now();
     let config = load_protected(file)?;
+    if config.volumes.is_empty() {
+        return Err(Stop {
+            failure: Failure {
+                step: "config",
+                exit_code: 2,
+                reason: None,
+                message: "the configuration has no `[[volume]]` to unlock".into(),
+            },
+            report: None,
+        });
+    }
     report::console(&Event::Started {
         volumes: config.volumes.len(),
         node: config.node_name.clone(),

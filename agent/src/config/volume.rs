@@ -42,8 +42,15 @@ pub struct HoldConfig {
 }
 
 /// The volumes in the file's order.
-pub(super) fn volumes(root: &mut Section<'_>) -> Result<Vec<VolumeConfig>, ConfigError> {
-    let sections = root.list("volume", 1..=MAX_MAPPINGS, "1 to 32 `[[volume]]` sections")?;
+///
+/// A node that only has a secret needs none.
+pub(super) fn volumes(
+    root: &mut Section<'_>,
+    has_secret: bool,
+) -> Result<Vec<VolumeConfig>, ConfigError> {
+    let least = usize::from(!has_secret);
+    let right = "1 to 32 `[[volume]]` sections";
+    let sections = root.list("volume", least..=MAX_MAPPINGS, right)?;
     sections.into_iter().map(volume).collect()
 }
 

@@ -10,6 +10,7 @@ use dawnkey_attest::collect::{Attester, CollectError};
 use dawnkey_attest::evidence::{Evidence, Exchange};
 use dawnkey_dm::{Grant, Rotation};
 use dawnkey_proto::message::{Answer, Ask, Challenge, EvidenceItem, Release, Reopen, SeenHeader};
+use dawnkey_proto::secret;
 use dawnkey_secret::{ConfirmToken, Dek};
 use tokio::time::Instant;
 
@@ -130,6 +131,7 @@ pub(super) fn ask(disk: &Disk, boot: Boot<'_>) -> Ask {
     let (seen, adopted) = match disk {
         Disk::Volume(volume) => (wire_header(&volume.seen()), false),
         Disk::Adopted(volume) => (wire_header(&volume.seen()), true),
+        Disk::None => (secret::header(), true),
         Disk::Blank(_) => return Ask::Provision,
     };
     match boot {

@@ -13,6 +13,8 @@ pub(super) enum Disk {
     Adopted(Box<AdoptedVolume>),
     /// The configured disk, blank.
     Blank(BlankDisk),
+    /// No disk: only the key is wanted.
+    None,
 }
 
 impl Disk {

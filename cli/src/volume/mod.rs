@@ -43,6 +43,7 @@ enum Command {
     /// Create a volume: the first attested node that asks with a blank disk may format it
     #[command(after_help = "Examples:
   dawnkey volume create --policy state --label node-1
+  dawnkey volume create --policy services --secret --label keyservice-2
   dawnkey volume create --policy state --id 5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11")]
     Create(CreateArgs),
     /// List all volumes
@@ -91,6 +92,9 @@ struct CreateArgs {
     /// A text for people
     #[arg(long, default_value = "", hide_default_value = true)]
     label: String,
+    /// Create a secret: a key for `dawnkey-agent secret`, without a disk; its policy must say `adopted = true`
+    #[arg(long)]
+    secret: bool,
 }
 
 #[derive(Debug, Args)]
@@ -131,11 +135,16 @@ impl VolumeArgs {
             policy: args.policy.clone(),
             label: args.label.clone(),
         };
-        let record = self
-            .connect()?
-            .call("create a volume", &subject, async |client| {
-                client.create_volume(request).await
+        let mut admin = self.connect()?;
+        let mut record = admin.call("create a volume", &subject, async |client| {
+            client.create_volume(request).await
+        })?;
+        if args.secret {
+            let request = adopting_secret(record.volume_id);
+            record = admin.call("make it a secret", &subject, async |client| {
+                client.adopt_volume(request).await
             })?;
+        }
         VolumeView::from(record).show(output)
     }
 
@@ -164,6 +173,20 @@ impl VolumeArgs {
                 client.break_lease(reference(id)).await
             })?;
         VolumeView::from(record).show(output)
+    }
+}
+
+/// A secret is an adopted volume with a header by agreement.
+fn adopting_secret(volume_id: Vec<u8>) -> wire::AdoptVolumeRequest {
+    let header = dawnkey_proto::secret::header();
+    wire::AdoptVolumeRequest {
+        volume_id,
+        policy: String::new(),
+        label: String::new(),
+        kind: "adopted".into(),
+        epoch: header.epoch,
+        generation: header.generation,
+        header_digest: header.digest.to_vec(),
     }
 }
 

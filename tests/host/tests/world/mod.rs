@@ -90,6 +90,28 @@ impl World {
         policy: &str,
         files: &[(&str, Vec<u8>)],
     ) -> Self {
+        let master = MasterSecret::take(&mut [0x77; 32]).unwrap();
+        Self::start_under(tpm_ca, config, policy, files, master).await
+    }
+
+    /// A service with this master secret, and a volume.
+    pub async fn with_master(image: &BTreeMap<u8, Vec<u8>>, master: MasterSecret) -> Self {
+        let tpm_ca = SwtpmCa::new();
+        drop(dawnkey_attest::fake::Swtpm::start(&tpm_ca, node::KIND));
+        let roots = [tpm_ca.root_pem(), tpm_ca.issuer_pem()].concat();
+        let files = [("ek-ca.pem", roots)];
+        let world = Self::start_under(tpm_ca, CONFIG, &policy(image), &files, master).await;
+        world.create_volume(VOLUME).await;
+        world
+    }
+
+    async fn start_under(
+        tpm_ca: SwtpmCa,
+        config: &str,
+        policy: &str,
+        files: &[(&str, Vec<u8>)],
+        master: MasterSecret,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::new();
         pki.write(dir.path());
@@ -97,13 +119,7 @@ impl World {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
-        let config = Config::parse(&dir.path().join("keyservice.toml"), config).unwrap();
-        let master_secret = MasterSecret::take(&mut [0x77; 32]).unwrap();
-        let start = Start {
-            config,
-            master_secret,
-        };
-        let running = Service::start(start).await.unwrap();
+        let running = serve(dir.path(), config, master).await;
         Self {
             pki,
             tpm_ca,
@@ -122,6 +138,19 @@ impl World {
     /// Stops the service.
     pub async fn stop(&mut self) {
         assert!(self.running.take().unwrap().shutdown().await);
+    }
+
+    /// Starts the service that was stopped, over the same files.
+    pub async fn start_again(&mut self, master: MasterSecret) {
+        let running = serve(self.path(), CONFIG, master).await;
+        (self.address, self.admin) = (running.addresses.unlock, running.addresses.admin);
+        self.running = Some(running);
+    }
+
+    /// Every file of the service.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.path()).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
     }
 
     /// A node's configuration of the service, at `address`.
@@ -157,6 +186,15 @@ impl World {
     fn path(&self) -> &Path {
         self.dir.path()
     }
+}
+
+async fn serve(dir: &Path, config: &str, master_secret: MasterSecret) -> Running {
+    let config = Config::parse(&dir.join("keyservice.toml"), config).unwrap();
+    let start = Start {
+        config,
+        master_secret,
+    };
+    Service::start(start).await.unwrap()
 }
 
 const CONFIG: &str = r#"

@@ -27,6 +27,22 @@ impl World {
         self.admin().await.create_volume(request).await.unwrap();
     }
 
+    /// A secret, as `dawnkey volume create --secret` makes it.
+    pub async fn create_secret(&self, id: Uuid) {
+        self.create_volume(id).await;
+        let header = dawnkey_proto::secret::header();
+        let request = wire::AdoptVolumeRequest {
+            volume_id: id.as_bytes().to_vec(),
+            policy: String::new(),
+            label: String::new(),
+            kind: "adopted".into(),
+            epoch: header.epoch,
+            generation: header.generation,
+            header_digest: header.digest.to_vec(),
+        };
+        self.admin().await.adopt_volume(request).await.unwrap();
+    }
+
     /// The volume as the service knows it.
     pub async fn volume(&self) -> wire::VolumeRecord {
         let shown = self.admin().await.show_volume(reference()).await;
