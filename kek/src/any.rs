@@ -7,9 +7,18 @@ use std::sync::Arc;
 
 #[cfg(feature = "cluster")]
 use crate::cluster;
+#[cfg(feature = "kmip")]
+use crate::kmip;
 #[cfg(feature = "pkcs11")]
 use crate::pkcs11;
-#[cfg(any(feature = "cluster", feature = "pkcs11"))]
+#[cfg(feature = "tpm")]
+use crate::tpm;
+#[cfg(any(
+    feature = "cluster",
+    feature = "kmip",
+    feature = "pkcs11",
+    feature = "tpm"
+))]
 use serde::Deserialize;
 
 /// The section of one provider, without what all have in common (name, kind, deadline, allowances).
@@ -19,9 +28,15 @@ pub enum ProviderConfig {
     /// A master secret in the service's memory.
     #[cfg(feature = "cluster")]
     Cluster(cluster::Config),
+    /// A KMIP server.
+    #[cfg(feature = "kmip")]
+    Kmip(kmip::Config),
     /// A PKCS#11 token.
     #[cfg(feature = "pkcs11")]
     Pkcs11(pkcs11::Config),
+    /// The TPM of the service's host.
+    #[cfg(feature = "tpm")]
+    Tpm(tpm::Config),
 }
 
 impl ProviderConfig {
@@ -33,8 +48,12 @@ impl ProviderConfig {
         match kind {
             #[cfg(feature = "cluster")]
             Kind::Cluster => cluster::Config::deserialize(from).map(Self::Cluster),
+            #[cfg(feature = "kmip")]
+            Kind::Kmip => kmip::Config::deserialize(from).map(Self::Kmip),
             #[cfg(feature = "pkcs11")]
             Kind::Pkcs11 => pkcs11::Config::deserialize(from).map(Self::Pkcs11),
+            #[cfg(feature = "tpm")]
+            Kind::Tpm => tpm::Config::deserialize(from).map(Self::Tpm),
             #[allow(unreachable_patterns)] // with every feature
             unbuilt => {
                 drop(from);
@@ -58,8 +77,12 @@ impl ProviderConfig {
         let opened: Arc<dyn Provider> = match *self {
             #[cfg(feature = "cluster")]
             Self::Cluster(ref config) => Arc::new(cluster::open(name, config, master)?),
+            #[cfg(feature = "kmip")]
+            Self::Kmip(ref config) => Arc::new(kmip::Kmip::open(name, config).await?),
             #[cfg(feature = "pkcs11")]
             Self::Pkcs11(ref config) => Arc::new(pkcs11::Pkcs11::open(name, config).await?),
+            #[cfg(feature = "tpm")]
+            Self::Tpm(ref config) => Arc::new(tpm::Tpm::open(name, config).await?),
         };
         Ok(opened)
     }

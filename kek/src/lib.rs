@@ -15,8 +15,12 @@ mod provider;
 
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(feature = "kmip")]
+pub mod kmip;
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
+#[cfg(feature = "tpm")]
+pub mod tpm;
 
 pub use aad::Aad;
 pub use any::ProviderConfig;

@@ -3,5 +3,7 @@
 
 #[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(feature = "kmip")]
+mod kmip;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
