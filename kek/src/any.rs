@@ -2,24 +2,25 @@
 
 use crate::{KekError, Kind, Provider};
 use dawnkey_secret::MasterSecret;
+#[allow(unused_imports)] // without any provider
+use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use std::sync::Arc;
 
+#[cfg(feature = "aws")]
+use crate::aws;
+#[cfg(feature = "azure")]
+use crate::azure;
 #[cfg(feature = "cluster")]
 use crate::cluster;
+#[cfg(feature = "gcp")]
+use crate::gcp;
 #[cfg(feature = "kmip")]
 use crate::kmip;
 #[cfg(feature = "pkcs11")]
 use crate::pkcs11;
 #[cfg(feature = "tpm")]
 use crate::tpm;
-#[cfg(any(
-    feature = "cluster",
-    feature = "kmip",
-    feature = "pkcs11",
-    feature = "tpm"
-))]
-use serde::Deserialize;
 
 /// The section of one provider, without what all have in common (name, kind, deadline, allowances).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,15 @@ pub enum ProviderConfig {
     /// The TPM of the service's host.
     #[cfg(feature = "tpm")]
     Tpm(tpm::Config),
+    /// AWS KMS.
+    #[cfg(feature = "aws")]
+    Aws(aws::Config),
+    /// Azure Key Vault or Managed HSM.
+    #[cfg(feature = "azure")]
+    Azure(azure::Config),
+    /// Google Cloud KMS.
+    #[cfg(feature = "gcp")]
+    Gcp(gcp::Config),
 }
 
 impl ProviderConfig {
@@ -54,6 +64,12 @@ impl ProviderConfig {
             Kind::Pkcs11 => pkcs11::Config::deserialize(from).map(Self::Pkcs11),
             #[cfg(feature = "tpm")]
             Kind::Tpm => tpm::Config::deserialize(from).map(Self::Tpm),
+            #[cfg(feature = "aws")]
+            Kind::AwsKms => aws::Config::deserialize(from).map(Self::Aws),
+            #[cfg(feature = "azure")]
+            Kind::AzureKeyVault => azure::Config::deserialize(from).map(Self::Azure),
+            #[cfg(feature = "gcp")]
+            Kind::GcpKms => gcp::Config::deserialize(from).map(Self::Gcp),
             #[allow(unreachable_patterns)] // with every feature
             unbuilt => {
                 drop(from);
@@ -83,6 +99,12 @@ impl ProviderConfig {
             Self::Pkcs11(ref config) => Arc::new(pkcs11::Pkcs11::open(name, config).await?),
             #[cfg(feature = "tpm")]
             Self::Tpm(ref config) => Arc::new(tpm::Tpm::open(name, config).await?),
+            #[cfg(feature = "aws")]
+            Self::Aws(ref config) => Arc::new(aws::open(name, config).await?),
+            #[cfg(feature = "azure")]
+            Self::Azure(ref config) => Arc::new(azure::open(name, config).await?),
+            #[cfg(feature = "gcp")]
+            Self::Gcp(ref config) => Arc::new(gcp::open(name, config).await?),
         };
         Ok(opened)
     }

@@ -13,8 +13,17 @@ mod envelope;
 mod error;
 mod provider;
 
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+mod endpoint;
+
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "azure")]
+pub mod azure;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(feature = "gcp")]
+pub mod gcp;
 #[cfg(feature = "kmip")]
 pub mod kmip;
 #[cfg(feature = "pkcs11")]
@@ -26,5 +35,7 @@ pub use aad::Aad;
 pub use any::ProviderConfig;
 pub use capabilities::{Capabilities, Custody};
 pub use dawnkey_secret::credential::{CredentialError, CredentialSource};
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Cause, KekError, Operation, Retry};
 pub use provider::{Deferred, Finding, Kind, Probe, Provider, Wrapped};

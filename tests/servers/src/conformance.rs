@@ -72,6 +72,11 @@ pub trait Fixture: Send {
         Vec::new()
     }
 
+    /// Causes by which this server refuses a blob that names another key, beside those by which every KMS may.
+    fn says_of_other_keys(&self) -> Vec<Cause> {
+        Vec::new()
+    }
+
     /// Whether a wrong [`Aad`] is refused: what the provider says of itself, unless it binds it in another way.
     fn binds_aad(&self) -> bool {
         true
@@ -145,7 +150,7 @@ async fn plain(fixture: &mut dyn Fixture, dek: &Dek, table: &mut Table) -> Vec<u
     table.add("round trip", "ok");
 
     wrong_aad(fixture, &*provider, &wrapped.blob, table).await;
-    damage(&*provider, &wrapped.blob, table).await;
+    damage(fixture, &*provider, &wrapped.blob, table).await;
 
     if let Some(wrong) = provider.with_wrong_key() {
         let refused = unwrap(&*wrong, &wrapped.blob, &aad())
@@ -157,7 +162,7 @@ async fn plain(fixture: &mut dyn Fixture, dek: &Dek, table: &mut Table) -> Vec<u
         let refused = unwrap(&*other, &wrapped.blob, &aad())
             .await
             .expect_err("other key");
-        let known = [Cause::WrongKey, Cause::NotAuthentic];
+        let known = refusals(fixture);
         assert!(known.contains(&refused.cause), "other key: {refused}");
         table.add("blob of another key", refused.cause.code());
     } else {
@@ -203,7 +208,14 @@ async fn wrong_aad(
     table.add("wrong volume or epoch", result);
 }
 
-async fn damage(provider: &dyn Provider, blob: &[u8], table: &mut Table) {
+/// How a blob may be refused that is damaged or of another key.
+fn refusals(fixture: &dyn Fixture) -> Vec<Cause> {
+    let mut known = vec![Cause::NotAuthentic, Cause::WrongKey];
+    known.extend(fixture.says_of_other_keys());
+    known
+}
+
+async fn damage(fixture: &dyn Fixture, provider: &dyn Provider, blob: &[u8], table: &mut Table) {
     let mut damaged = vec![
         ("empty", Vec::new()),
         (
@@ -232,7 +244,7 @@ async fn damage(provider: &dyn Provider, blob: &[u8], table: &mut Table) {
         }
         let refused = unwrap(provider, &blob, &aad()).await;
         let refused = refused.expect_err(&format!("damaged blob ({what})"));
-        let known = [Cause::NotAuthentic, Cause::WrongKey];
+        let known = refusals(fixture);
         assert!(known.contains(&refused.cause), "{what}: {refused}");
     }
     table.add("damaged blobs", "refused");

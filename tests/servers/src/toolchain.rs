@@ -50,6 +50,40 @@ impl Tool {
     }
 }
 
+/// An interpreter of CPython 3.`minor` or later, on the path or among pyenv's; says in a line like [`have`]'s where there
+/// is none. Many systems have no such Python of their own, so that this fails no suite.
+#[must_use]
+#[allow(clippy::print_stdout)] // the line is what the caller of the tests reads
+pub fn python_since(minor: u32) -> Option<String> {
+    let on_path = (minor..minor + 3).map(|minor| format!("python3.{minor}"));
+    let home = std::env::var("PYENV_ROOT").or_else(|_| {
+        let home = std::env::var("HOME").unwrap_or_default();
+        Ok::<_, std::env::VarError>(format!("{home}/.pyenv"))
+    });
+    let versions = format!("{}/versions", home.unwrap_or_default());
+    let installed = std::fs::read_dir(versions).into_iter().flatten().flatten();
+    let of_pyenv = installed.map(|entry| entry.path().join("bin/python").display().to_string());
+    let mut all: Vec<String> = ["python3".to_owned()]
+        .into_iter()
+        .chain(on_path)
+        .chain(of_pyenv)
+        .collect();
+    all.sort();
+    let script = format!("import sys, venv; sys.exit(sys.version_info < (3, {minor}))");
+    let found = all.into_iter().find(|python| {
+        let mut probe = Command::new(python);
+        let quiet = probe
+            .args(["-c", &script])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        quiet.status().is_ok_and(|status| status.success())
+    });
+    if found.is_none() {
+        println!("skipped: this machine has no CPython 3.{minor} or later");
+    }
+    found
+}
+
 /// Whether a suite can run. Where something is missing, says so in one line beginning with `skipped: `, which `cargo
 /// xtask test` counts; in CI (`CI` set) a missing toolchain fails the suite.
 ///

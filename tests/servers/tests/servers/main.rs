@@ -1,8 +1,14 @@
 //! Suites against real servers, one module each, behind the cargo feature of their provider or store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(feature = "azure")]
+mod azure;
 #[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(feature = "gcp")]
+mod gcp;
 #[cfg(feature = "kmip")]
 mod kmip;
 #[cfg(feature = "pkcs11")]
