@@ -11,5 +11,7 @@ mod cluster;
 mod gcp;
 #[cfg(feature = "kmip")]
 mod kmip;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;

@@ -1,0 +1,130 @@
+//! A key service with the plugin, and its operator.
+
+use dawnkey_keyservice::config::{Config, Start};
+use dawnkey_keyservice::server::{Running, Service};
+use dawnkey_proto::one_shot::OneShot;
+use dawnkey_proto::tls::{Clock, Identity, Pin, client_config};
+use dawnkey_proto::wire::KubernetesKeyRequest;
+use dawnkey_proto::wire::admin_client::AdminClient;
+use dawnkey_secret::MasterSecret;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+
+const NAME: &str = "keyservice.test";
+/// No node takes part.
+const POLICY: &str = "version = 1\n[roots]\n";
+
+/// The files of the service.
+pub(super) struct Site {
+    dir: tempfile::TempDir,
+    ca: CertificateDer<'static>,
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+impl Site {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca = params.self_signed(&key).unwrap();
+        let issuer = rcgen::Issuer::new(params, key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![NAME.into()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        };
+        write("ca.pem", &ca.pem());
+        write("server.pem", &certificate.pem());
+        write("server.key", &key.serialize_pem());
+        write("policy.toml", POLICY);
+        Self {
+            ca: ca.der().clone(),
+            certificate: certificate.der().clone(),
+            key: key.serialize_der(),
+            dir,
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.path().join("kms.sock")
+    }
+
+    pub(super) async fn start(&self) -> Running {
+        let own = std::fs::metadata(self.path()).unwrap().uid();
+        let text = format!(
+            r#"
+service_id = "a0000000-0000-4000-8000-000000000001"
+[listen]
+unlock = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+metrics = "127.0.0.1:0"
+[tls]
+certificate = "server.pem"
+key = "server.key"
+admin_ca = "ca.pem"
+[store]
+kind = "redb"
+path = "dawnkey.redb"
+[kek.cluster]
+salt = "1111111111111111111111111111111111111111111111111111111111111111"
+master_secret = "fd"
+[policy]
+file = "policy.toml"
+[audit]
+file = "audit.log"
+[kubernetes_kms]
+socket = "kms.sock"
+uids = [{own}]
+"#
+        );
+        let config = Config::parse(&self.path().join("keyservice.toml"), &text).unwrap();
+        let master_secret = MasterSecret::take(&mut [0x77; 32]).unwrap();
+        let start = Start {
+            config,
+            master_secret,
+        };
+        Service::start(start).await.unwrap()
+    }
+
+    pub(super) async fn create_key(&self, running: &Running) {
+        let mut admin = self.admin(running).await;
+        let made = admin.create_kubernetes_key(KubernetesKeyRequest {}).await;
+        made.unwrap();
+    }
+
+    pub(super) async fn rotate_key(&self, running: &Running) {
+        let mut admin = self.admin(running).await;
+        let rotated = admin.rotate_kubernetes_key(KubernetesKeyRequest {}).await;
+        rotated.unwrap();
+    }
+
+    async fn admin(&self, running: &Running) -> AdminClient<Channel> {
+        let identity = Identity {
+            chain: vec![self.certificate.clone()],
+            key: PrivateKeyDer::try_from(self.key.clone()).unwrap(),
+        };
+        let pin = Pin::Ca(vec![self.ca.clone()]);
+        let settings = client_config(&pin, Clock::Trusted, Some(identity)).unwrap();
+        let tcp = TcpStream::connect(running.addresses.admin).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(settings));
+        let stream = connector.connect(NAME.try_into().unwrap(), tcp).await;
+        let channel = Endpoint::from_static("http://admin.test")
+            .connect_with_connector(OneShot::new(stream.unwrap()))
+            .await;
+        AdminClient::new(channel.unwrap())
+    }
+}
