@@ -24,6 +24,24 @@ pub enum OpenError {
         /// What redb says.
         problem: String,
     },
+    /// The configuration of a store cannot be right.
+    #[error("open the {kind} store: {problem}")]
+    Config {
+        /// The kind of store.
+        kind: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// The store cannot be reached, or does not keep its promises.
+    #[error("open the {kind} store {place}: {problem}")]
+    Broken {
+        /// The kind of store.
+        kind: &'static str,
+        /// Bucket and prefix, or database and server.
+        place: String,
+        /// What it did, and what would be right.
+        problem: String,
+    },
     /// This build has no such store.
     #[error("open the store: this build has no `{0}`; build with the cargo feature of that name")]
     NotBuilt(&'static str),

@@ -4,18 +4,28 @@
 //! beginning of a new key. A value is bytes to the store; its users give them their types.
 
 mod config;
+#[cfg(any(test, feature = "fake"))]
+pub mod contract;
 mod error;
 #[cfg(any(test, feature = "fake"))]
 mod memory;
+#[cfg(feature = "object")]
+mod object;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redb")]
 mod redb;
 
 #[cfg(feature = "redb")]
 pub use self::redb::RedbStore;
-pub use config::{RedbConfig, StoreConfig};
+pub use config::{AzureConfig, GcsConfig, PostgresConfig, RedbConfig, S3Config, StoreConfig, Tls};
 pub use error::OpenError;
 #[cfg(any(test, feature = "fake"))]
 pub use memory::MemoryStore;
+#[cfg(feature = "object")]
+pub use object::{Broken, BucketStore};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -64,7 +74,11 @@ pub struct Stored {
 /// Records with their keys.
 pub type Rows = Vec<(Vec<u8>, Stored)>;
 
-/// A call on the store failed; nothing has changed.
+/// Largest value of a record.
+pub const MAX_VALUE_BYTES: usize = 256 << 10;
+
+/// A call on the store failed. Nothing has changed, but for [`StoreError::Unavailable`]: there a change may have been
+/// made whose confirmation was lost; its author finds out by reading.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// There is no such record.
@@ -105,6 +119,16 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The value is larger than any record.
+    #[error("write record {key} in {}: {bytes} bytes; a record has at most {MAX_VALUE_BYTES}", table.name())]
+    TooLarge {
+        /// The table.
+        table: Table,
+        /// The key in hex.
+        key: String,
+        /// The value's bytes.
+        bytes: usize,
+    },
     /// The store does not work now.
     #[error("use the store: {0}")]
     Unavailable(String),
@@ -115,7 +139,8 @@ pub trait Store: Send + Sync {
     /// The backend's name, `redb`.
     fn name(&self) -> &'static str;
 
-    /// Makes a record of version 1; [`StoreError::Exists`] when the key is taken.
+    /// Makes a record; [`StoreError::Exists`] when the key is taken. Its version is 1, or later than any of the removed
+    /// record that had the key: who had read that one cannot change this one.
     fn create<'a>(
         &'a self,
         table: Table,
@@ -161,6 +186,17 @@ fn exists(table: Table, key: &[u8]) -> StoreError {
     }
 }
 
+fn fits(table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+    if value.len() <= MAX_VALUE_BYTES {
+        return Ok(());
+    }
+    Err(StoreError::TooLarge {
+        table,
+        key: hex::encode(key),
+        bytes: value.len(),
+    })
+}
+
 fn check(table: Table, key: &[u8], expected: u64, found: u64) -> Result<(), StoreError> {
     if expected == found {
         return Ok(());
@@ -177,55 +213,18 @@ fn check(table: Table, key: &[u8], expected: u64, found: u64) -> Result<(), Stor
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    async fn contract(store: &dyn Store) {
-        let key = b"k".as_slice();
-        let table = Table::Volumes;
-        assert!(matches!(
-            store.get(table, key).await,
-            Err(StoreError::Missing { .. })
-        ));
-        assert!(matches!(
-            store.swap(table, key, 1, vec![1]).await,
-            Err(StoreError::Missing { .. })
-        ));
-        store.create(table, key, vec![1]).await.unwrap();
-        assert!(matches!(
-            store.create(table, key, vec![2]).await,
-            Err(StoreError::Exists { .. })
-        ));
-        assert_eq!(store.swap(table, key, 1, vec![3]).await.unwrap(), 2);
-        assert!(matches!(
-            store.swap(table, key, 1, vec![4]).await,
-            Err(StoreError::Conflict {
-                expected: 1,
-                found: 2,
-                ..
-            })
-        ));
-        let stored = store.get(table, key).await.unwrap();
-        assert_eq!((stored.version, stored.value), (2, vec![3]));
-        assert!(store.list(Table::Instances).await.unwrap().is_empty());
-        assert_eq!(store.list(table).await.unwrap().len(), 1);
-        assert!(matches!(
-            store.remove(table, key, 1).await,
-            Err(StoreError::Conflict { .. })
-        ));
-        store.remove(table, key, 2).await.unwrap();
-        assert!(matches!(
-            store.remove(table, key, 2).await,
-            Err(StoreError::Missing { .. })
-        ));
-    }
+    use std::sync::Arc;
 
     #[tokio::test]
     async fn memory_store_keeps_the_contract() {
-        contract(&MemoryStore::default()).await;
+        contract::holds(Arc::new(MemoryStore::default())).await;
     }
 
-    #[tokio::test]
+    #[cfg(feature = "redb")]
+    #[tokio::test(flavor = "multi_thread")]
     async fn redb_store_keeps_the_contract() {
         let scratch = tempfile::tempdir().unwrap();
-        contract(&RedbStore::open(&scratch.path().join("s.redb")).unwrap()).await;
+        let store = RedbStore::open(&scratch.path().join("s.redb")).unwrap();
+        contract::holds(Arc::new(store)).await;
     }
 }

@@ -1,6 +1,6 @@
 //! The store's fake: a map, for tests of what stands above it.
 
-use super::{Deferred, Rows, Store, StoreError, Stored, Table, check, exists, missing};
+use super::{Deferred, Rows, Store, StoreError, Stored, Table, check, exists, fits, missing};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +10,8 @@ type Map = BTreeMap<(Table, Vec<u8>), Stored>;
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     rows: Mutex<Map>,
+    /// Last versions of records that were removed.
+    removed: Mutex<BTreeMap<(Table, Vec<u8>), u64>>,
     broken: Mutex<bool>,
     rival: Mutex<Option<Vec<u8>>>,
 }
@@ -54,11 +56,15 @@ impl Store for MemoryStore {
         value: Vec<u8>,
     ) -> Deferred<'a, Result<(), StoreError>> {
         Box::pin(async move {
+            fits(table, key, &value)?;
             let mut rows = self.rows()?;
             if rows.contains_key(&(table, key.to_vec())) {
                 return Err(exists(table, key));
             }
-            rows.insert((table, key.to_vec()), Stored { version: 1, value });
+            let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = removed.get(&(table, key.to_vec())).copied().unwrap_or(0);
+            let version = last + 1;
+            rows.insert((table, key.to_vec()), Stored { version, value });
             Ok(())
         })
     }
@@ -80,6 +86,7 @@ impl Store for MemoryStore {
         value: Vec<u8>,
     ) -> Deferred<'a, Result<u64, StoreError>> {
         Box::pin(async move {
+            fits(table, key, &value)?;
             let mut rows = self.rows()?;
             let row = rows
                 .get_mut(&(table, key.to_vec()))
@@ -109,6 +116,8 @@ impl Store for MemoryStore {
                 .ok_or_else(|| missing(table, key))?;
             check(table, key, expected, row.version)?;
             rows.remove(&(table, key.to_vec()));
+            let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+            removed.insert((table, key.to_vec()), expected + 1);
             Ok(())
         })
     }

@@ -1,8 +1,11 @@
 //! The embedded store: one redb file, one process, every commit on disk before the call returns.
 //!
-//! A value is its version (64-bit big-endian) followed by the record's bytes.
+//! A value is its version (64-bit big-endian), a byte that is 1, and the record's bytes; of a record that was removed only
+//! the version and a 0 are left, so that a record made anew has a later version.
 
-use super::{Deferred, OpenError, Rows, Store, StoreError, Stored, Table, check, exists, missing};
+use super::{
+    Deferred, OpenError, Rows, Store, StoreError, Stored, Table, check, exists, fits, missing,
+};
 use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use std::os::unix::fs::OpenOptionsExt;
@@ -86,24 +89,47 @@ fn down(e: impl Into<redb::Error>) -> StoreError {
     StoreError::Unavailable(e.into().to_string())
 }
 
-fn decode(table: Table, key: &[u8], bytes: &[u8]) -> Result<Stored, StoreError> {
-    let (version, value) = bytes
-        .split_first_chunk::<8>()
-        .ok_or_else(|| StoreError::Damaged {
-            table,
-            key: hex::encode(key),
-            problem: format!("{} bytes; a version alone has 8", bytes.len()),
-        })?;
-    Ok(Stored {
-        version: u64::from_be_bytes(*version),
-        value: value.to_vec(),
-    })
+/// A record, or what is left of one.
+struct Row {
+    version: u64,
+    value: Option<Vec<u8>>,
 }
 
-fn encode(version: u64, value: &[u8]) -> Vec<u8> {
-    let mut bytes = version.to_be_bytes().to_vec();
-    bytes.extend_from_slice(value);
-    bytes
+impl Row {
+    fn decode(table: Table, key: &[u8], bytes: &[u8]) -> Result<Self, StoreError> {
+        let damaged = |problem: &str| StoreError::Damaged {
+            table,
+            key: hex::encode(key),
+            problem: format!("{} bytes; {problem}", bytes.len()),
+        };
+        let Some((version, rest)) = bytes.split_first_chunk::<8>() else {
+            return Err(damaged("a version alone has 8"));
+        };
+        let value = match rest {
+            [1, value @ ..] => Some(value.to_vec()),
+            [0] => None,
+            _ => {
+                return Err(damaged(
+                    "behind the version stands neither a record nor a removed one",
+                ));
+            }
+        };
+        let version = u64::from_be_bytes(*version);
+        Ok(Self { version, value })
+    }
+
+    /// The record, unless it was removed.
+    fn live(self) -> Option<Stored> {
+        let Self { version, value } = self;
+        value.map(|value| Stored { version, value })
+    }
+
+    fn encode(version: u64, value: Option<&[u8]>) -> Vec<u8> {
+        let mut bytes = version.to_be_bytes().to_vec();
+        bytes.push(value.is_some().into());
+        bytes.extend_from_slice(value.unwrap_or_default());
+        bytes
+    }
 }
 
 /// One write transaction: `change` sees the record and says what becomes of it.
@@ -111,21 +137,18 @@ fn change<T>(
     database: &Database,
     table: Table,
     key: &[u8],
-    change: impl FnOnce(Option<Stored>) -> Result<(Option<Vec<u8>>, T), StoreError>,
+    change: impl FnOnce(Option<Row>) -> Result<(Vec<u8>, T), StoreError>,
 ) -> Result<T, StoreError> {
     let mut write = database.begin_write().map_err(down)?;
     write.set_durability(Durability::Immediate).map_err(down)?;
     let outcome = {
         let mut rows = write.open_table(definition(table)).map_err(down)?;
         let found = match rows.get(key).map_err(down)? {
-            Some(bytes) => Some(decode(table, key, bytes.value())?),
+            Some(bytes) => Some(Row::decode(table, key, bytes.value())?),
             None => None,
         };
         let (value, outcome) = change(found)?;
-        match value {
-            Some(value) => rows.insert(key, value.as_slice()).map_err(down)?.is_some(),
-            None => rows.remove(key).map_err(down)?.is_some(),
-        };
+        rows.insert(key, value.as_slice()).map_err(down)?;
         outcome
     };
     write.commit().map_err(down)?;
@@ -145,9 +168,11 @@ impl Store for RedbStore {
     ) -> Deferred<'a, Result<(), StoreError>> {
         let key = key.to_vec();
         Box::pin(self.blocking(move |database| {
+            fits(table, &key, &value)?;
             change(database, table, &key, |found| match found {
-                Some(_) => Err(exists(table, &key)),
-                None => Ok((Some(encode(1, &value)), ())),
+                Some(Row { value: Some(_), .. }) => Err(exists(table, &key)),
+                Some(Row { version, .. }) => Ok((Row::encode(version + 1, Some(&value)), ())),
+                None => Ok((Row::encode(1, Some(&value)), ())),
             })
         }))
     }
@@ -158,11 +183,9 @@ impl Store for RedbStore {
             let read = database.begin_read().map_err(down)?;
             let rows = read.open_table(definition(table)).map_err(down)?;
             let bytes = rows.get(key.as_slice()).map_err(down)?;
-            decode(
-                table,
-                &key,
-                bytes.ok_or_else(|| missing(table, &key))?.value(),
-            )
+            let bytes = bytes.ok_or_else(|| missing(table, &key))?;
+            let row = Row::decode(table, &key, bytes.value())?;
+            row.live().ok_or_else(|| missing(table, &key))
         }))
     }
 
@@ -175,11 +198,13 @@ impl Store for RedbStore {
     ) -> Deferred<'a, Result<u64, StoreError>> {
         let key = key.to_vec();
         Box::pin(self.blocking(move |database| {
+            fits(table, &key, &value)?;
             change(database, table, &key, |found| {
+                let found = found.and_then(Row::live);
                 let found = found.ok_or_else(|| missing(table, &key))?;
                 check(table, &key, expected, found.version)?;
                 let version = found.version + 1;
-                Ok((Some(encode(version, &value)), version))
+                Ok((Row::encode(version, Some(&value)), version))
             })
         }))
     }
@@ -193,9 +218,10 @@ impl Store for RedbStore {
         let key = key.to_vec();
         Box::pin(self.blocking(move |database| {
             change(database, table, &key, |found| {
+                let found = found.and_then(Row::live);
                 let found = found.ok_or_else(|| missing(table, &key))?;
                 check(table, &key, expected, found.version)?;
-                Ok((None, ()))
+                Ok((Row::encode(found.version + 1, None), ()))
             })
         }))
     }
@@ -208,8 +234,9 @@ impl Store for RedbStore {
             for row in rows.iter().map_err(down)? {
                 let (key, bytes) = row.map_err(down)?;
                 let key = key.value().to_vec();
-                let stored = decode(table, &key, bytes.value())?;
-                all.push((key, stored));
+                if let Some(stored) = Row::decode(table, &key, bytes.value())?.live() {
+                    all.push((key, stored));
+                }
             }
             Ok(all)
         }))
@@ -268,26 +295,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_of_many_concurrent_swaps_wins() {
+    async fn damaged_record_is_named() {
         let scratch = tempfile::tempdir().unwrap();
-        let store = Arc::new(RedbStore::open(&scratch.path().join("s.redb")).unwrap());
-        store.create(Table::Volumes, b"k", vec![0]).await.unwrap();
-        let rivals: Vec<_> = (1..9_u8)
-            .map(|n| {
-                let store = Arc::clone(&store);
-                tokio::spawn(async move { store.swap(Table::Volumes, b"k", 1, vec![n]).await })
-            })
-            .collect();
-        let mut won = 0;
-        for rival in rivals {
-            match rival.await.unwrap() {
-                Ok(version) => {
-                    assert_eq!(version, 2);
-                    won += 1;
-                }
-                Err(e) => assert!(matches!(e, StoreError::Conflict { .. })),
+        let store = RedbStore::open(&scratch.path().join("s.redb")).unwrap();
+        for bytes in [
+            &[][..],
+            &[0; 7],
+            &[0; 8],
+            &[2; 9],
+            &[0, 0, 0, 0, 0, 0, 0, 1, 0, 9],
+        ] {
+            let write = store.database.begin_write().unwrap();
+            {
+                let mut rows = write.open_table(VOLUMES).unwrap();
+                rows.insert(b"k".as_slice(), bytes).unwrap();
             }
+            write.commit().unwrap();
+            let named = |e: StoreError| matches!(e, StoreError::Damaged { key, .. } if key == "6b");
+            assert!(named(store.get(Table::Volumes, b"k").await.unwrap_err()));
+            assert!(named(store.list(Table::Volumes).await.unwrap_err()));
         }
-        assert_eq!(won, 1);
     }
 }

@@ -2,9 +2,25 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "azure-blob")]
+pub mod azurite;
 #[cfg(any(feature = "azure", feature = "gcp"))]
 pub mod contract;
+#[cfg(feature = "gcs")]
+pub mod gcs;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "kmip")]
 pub mod pykmip;
 #[cfg(feature = "pkcs11")]
 pub mod softhsm;
+
+/// A file of mode 0600 with this text.
+#[cfg(feature = "azure-blob")]
+pub(crate) fn credential(directory: &std::path::Path, text: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = directory.join("credential");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}

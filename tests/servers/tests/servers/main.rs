@@ -5,13 +5,19 @@
 mod aws;
 #[cfg(feature = "azure")]
 mod azure;
+#[cfg(feature = "azure-blob")]
+mod azurite;
 #[cfg(feature = "cluster")]
 mod cluster;
 #[cfg(feature = "gcp")]
 mod gcp;
+#[cfg(feature = "gcs")]
+mod gcs;
 #[cfg(feature = "kmip")]
 mod kmip;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+#[cfg(feature = "postgres")]
+mod postgres;
