@@ -11,6 +11,8 @@ use std::sync::Arc;
 use crate::aws;
 #[cfg(feature = "azure")]
 use crate::azure;
+#[cfg(feature = "barbican")]
+use crate::barbican;
 #[cfg(feature = "cluster")]
 use crate::cluster;
 #[cfg(feature = "gcp")]
@@ -21,6 +23,8 @@ use crate::kmip;
 use crate::pkcs11;
 #[cfg(feature = "tpm")]
 use crate::tpm;
+#[cfg(feature = "transit")]
+use crate::transit;
 
 /// The section of one provider, without what all have in common (name, kind, deadline, allowances).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,12 @@ pub enum ProviderConfig {
     /// Google Cloud KMS.
     #[cfg(feature = "gcp")]
     Gcp(gcp::Config),
+    /// The transit engine of Vault or OpenBao.
+    #[cfg(feature = "transit")]
+    Transit(transit::Config),
+    /// OpenStack Barbican.
+    #[cfg(feature = "barbican")]
+    Barbican(barbican::Config),
 }
 
 impl ProviderConfig {
@@ -70,6 +80,10 @@ impl ProviderConfig {
             Kind::AzureKeyVault => azure::Config::deserialize(from).map(Self::Azure),
             #[cfg(feature = "gcp")]
             Kind::GcpKms => gcp::Config::deserialize(from).map(Self::Gcp),
+            #[cfg(feature = "transit")]
+            Kind::Transit => transit::Config::deserialize(from).map(Self::Transit),
+            #[cfg(feature = "barbican")]
+            Kind::Barbican => barbican::Config::deserialize(from).map(Self::Barbican),
             #[allow(unreachable_patterns)] // with every feature
             unbuilt => {
                 drop(from);
@@ -105,6 +119,10 @@ impl ProviderConfig {
             Self::Azure(ref config) => Arc::new(azure::open(name, config).await?),
             #[cfg(feature = "gcp")]
             Self::Gcp(ref config) => Arc::new(gcp::open(name, config).await?),
+            #[cfg(feature = "transit")]
+            Self::Transit(ref config) => Arc::new(transit::open(name, config).await?),
+            #[cfg(feature = "barbican")]
+            Self::Barbican(ref config) => Arc::new(barbican::open(name, config).await?),
         };
         Ok(opened)
     }

@@ -31,6 +31,14 @@ pub mod pkcs11;
 #[cfg(feature = "tpm")]
 pub mod tpm;
 
+#[cfg(feature = "rest")]
+mod rest;
+
+#[cfg(feature = "barbican")]
+pub mod barbican;
+#[cfg(feature = "transit")]
+pub mod transit;
+
 pub use aad::Aad;
 pub use any::ProviderConfig;
 pub use capabilities::{Capabilities, Custody};
