@@ -171,6 +171,17 @@ impl Azure {
     }
 
     async fn decrypt(&self, blob: &[u8], aad: &Aad) -> Result<Dek, KekError> {
+        match self.decrypt_named(blob, aad).await {
+            // Versions cannot be deleted one by one: where the key is there, the version was never one of it.
+            Err(e) if e.cause == Cause::NoSuchKey && self.look().await.is_ok() => {
+                let detail = "it names a version that the key has not";
+                Err(self.error(Operation::Unwrap, Cause::NotAuthentic, detail))
+            }
+            result => result,
+        }
+    }
+
+    async fn decrypt_named(&self, blob: &[u8], aad: &Aad) -> Result<Dek, KekError> {
         let (key, version, parts) = blob::read(blob).ok_or_else(|| self.not_authentic())?;
         if key != self.key.digest() {
             return Err(self.error(Operation::Unwrap, Cause::WrongKey, "it names another key"));
