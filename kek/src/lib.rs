@@ -30,6 +30,8 @@ pub mod kmip;
 pub mod pkcs11;
 #[cfg(feature = "tpm")]
 pub mod tpm;
+#[cfg(feature = "cluster")]
+mod wrapped_secret;
 
 #[cfg(feature = "rest")]
 mod rest;
@@ -47,3 +49,5 @@ pub use dawnkey_secret::credential::{CredentialError, CredentialSource};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Cause, KekError, Operation, Retry};
 pub use provider::{Deferred, Finding, Kind, Probe, Provider, Wrapped};
+#[cfg(feature = "cluster")]
+pub use wrapped_secret::WrappedSecret;

@@ -7,7 +7,7 @@ use tss_esapi::{
     Context, TctiNameConf,
     abstraction::nv::NvOpenOptions,
     attributes::{NvIndexAttributesBuilder, ObjectAttributesBuilder},
-    handles::{KeyHandle, NvIndexTpmHandle, PersistentTpmHandle},
+    handles::{KeyHandle, NvIndexTpmHandle, PcrHandle, PersistentTpmHandle},
     interface_types::{
         algorithm::{HashingAlgorithm, PublicAlgorithm},
         dynamic_handles::Persistent,
@@ -17,9 +17,10 @@ use tss_esapi::{
         session_handles::AuthSession,
     },
     structures::{
-        EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme, NvPublicBuilder,
-        Public as TssPublic, PublicBuilder, PublicEccParametersBuilder, PublicKeyRsa,
-        PublicRsaParametersBuilder, RsaExponent, RsaScheme, SymmetricDefinitionObject,
+        Digest, DigestValues, EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme,
+        NvPublicBuilder, Public as TssPublic, PublicBuilder, PublicEccParametersBuilder,
+        PublicKeyRsa, PublicRsaParametersBuilder, RsaExponent, RsaScheme,
+        SymmetricDefinitionObject,
     },
     traits::Marshall as _,
 };
@@ -75,6 +76,18 @@ impl Provisioner {
         writer.write_all(content).unwrap();
         drop(writer);
         self.context.clear_sessions();
+    }
+
+    /// Extends PCR 15 of the SHA-256 bank.
+    pub fn extend_15(&mut self) {
+        let mut values = DigestValues::new();
+        let digest = Digest::try_from([1; 32].as_slice()).unwrap();
+        values.set(HashingAlgorithm::Sha256, digest);
+        self.context
+            .execute_with_session(Some(AuthSession::Password), |context| {
+                context.pcr_extend(PcrHandle::Pcr15, values)
+            })
+            .unwrap();
     }
 
     /// The template of a restricted signing key, `TPMT_PUBLIC`.

@@ -21,3 +21,5 @@ mod kubernetes;
 mod pkcs11;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "tpm")]
+mod tpm;
