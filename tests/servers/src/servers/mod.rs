@@ -11,6 +11,8 @@ pub mod gcs;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "kmip")]
+pub mod kmip_contract;
+#[cfg(feature = "kmip")]
 pub mod pykmip;
 #[cfg(feature = "pkcs11")]
 pub mod softhsm;

@@ -1,10 +1,11 @@
-//! KMIP against PyKMIP.
+//! KMIP against PyKMIP, and against a contract server for what PyKMIP cannot do.
 
 use dawnkey_kek::kmip::{Config, Kmip};
 use dawnkey_kek::{Aad, Cause, CredentialSource, Provider};
 use dawnkey_secret::Dek;
 use dawnkey_server_tests::conformance::{self, Case, Fixture, Later, Situation};
 use dawnkey_server_tests::front::{Front, Mode, gone};
+use dawnkey_server_tests::servers::kmip_contract::{Contract, KEY, Manner};
 use dawnkey_server_tests::servers::pykmip::{Pki, PyKmip, VERSION};
 use dawnkey_server_tests::toolchain::{Tool, have};
 use std::sync::Arc;
@@ -169,4 +170,89 @@ async fn probe_says_that_this_server_gives_keys_away() {
         !reading.good && reading.detail.contains("Get"),
         "{reading:?}"
     );
+}
+
+/// The contract server over TLS 1.3.
+struct Tls13 {
+    pki: Pki,
+    servers: Vec<Contract>,
+}
+
+impl Tls13 {
+    async fn with(&mut self, manner: Manner, key_id: &str) -> Config {
+        let server = Contract::start(&self.pki, manner).await;
+        let config = config(&self.pki, server.address.to_string(), "alice", key_id);
+        self.servers.push(server);
+        config
+    }
+}
+
+impl Fixture for Tls13 {
+    fn name(&self) -> String {
+        "kmip, contract server, TLS 1.3".into()
+    }
+
+    fn situation(&mut self, situation: Situation) -> Later<'_, Case> {
+        Box::pin(async move {
+            let config = match situation {
+                Situation::Plain => self.with(Manner::Honest, KEY).await,
+                Situation::NoSuchKey => self.with(Manner::Honest, "none").await,
+                Situation::Garbage => self.with(Manner::Malformed, KEY).await,
+                Situation::Gone => {
+                    let config = self.with(Manner::Honest, KEY).await;
+                    let address = gone().to_string();
+                    Config { address, ..config }
+                }
+                _ => return Case::NotApplicable("shown with PyKMIP"),
+            };
+            Case::Provider(open(&config).await)
+        })
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_contract_of_providers_over_tls_1_3() {
+    let (pki, servers) = (Pki::new(), Vec::new());
+    conformance::run(&mut Tls13 { pki, servers }).await;
+}
+
+#[tokio::test]
+async fn refuses_older_versions_other_keys_and_answers_without_end() {
+    let (pki, servers) = (Pki::new(), Vec::new());
+    let mut server = Tls13 { pki, servers };
+    let dek = Dek::take(&mut [7; 32]).unwrap();
+    let aad = Aad::new(Uuid::from_u128(1), 1);
+    for (manner, cause, said) in [
+        (Manner::Old, Cause::Unsupported, "it offers 1.0, 1.1, 1.2"),
+        (Manner::OtherKey, Cause::Garbage, "another key"),
+        (Manner::Huge, Cause::Garbage, "no KMIP response"),
+    ] {
+        let config = server.with(manner, KEY).await;
+        let refused = open(&config).await.wrap(&dek, &aad).await.unwrap_err();
+        assert_eq!(refused.cause, cause, "{refused}");
+        assert!(refused.detail.contains(said), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_is_refused_on_both_sides() {
+    let (pki, servers) = (Pki::new(), Vec::new());
+    let mut server = Tls13 { pki, servers };
+    let stranger = Pki::new();
+    let honest = server.with(Manner::Honest, KEY).await;
+    let dek = Dek::take(&mut [7; 32]).unwrap();
+    let aad = Aad::new(Uuid::from_u128(1), 1);
+    let other_ca = Config {
+        ca: stranger.file("ca.pem"),
+        ..honest.clone()
+    };
+    let refused = open(&other_ca).await.wrap(&dek, &aad).await.unwrap_err();
+    assert_eq!(refused.cause, Cause::Misconfigured, "{refused}");
+    let other_user = Config {
+        certificate: stranger.file("alice.pem"),
+        key: CredentialSource::File(stranger.file("alice.key")),
+        ..honest
+    };
+    let refused = open(&other_user).await.wrap(&dek, &aad).await.unwrap_err();
+    assert_eq!(refused.cause, Cause::Credentials, "{refused}");
 }
