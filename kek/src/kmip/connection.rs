@@ -139,6 +139,7 @@ fn failed(error: io::Error) -> Failure {
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
             | AlertDescription::HandshakeFailure,
         )) => Cause::Credentials,
         Some(rustls::Error::InvalidCertificate(_)) => Cause::Misconfigured,

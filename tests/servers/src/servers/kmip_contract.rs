@@ -96,19 +96,22 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, manner: Manner) 
         if stream.read_exact(&mut head).await.is_err() {
             return;
         }
-        let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        let mut request = vec![0; 8 + length];
-        request[..8].copy_from_slice(&head);
-        if stream.read_exact(&mut request[8..]).await.is_err() {
+        let [.., l0, l1, l2, l3] = head;
+        let mut body = vec![0; u32::from_be_bytes([l0, l1, l2, l3]) as usize];
+        if stream.read_exact(&mut body).await.is_err() {
             return;
         }
+        let request = [&head[..], &body].concat();
         let request = Item::decode(&request).expect("the client sends TTLV");
         let mut answer = answer(&request, manner).encode().to_vec();
         let discovering = operation(&request) == 0x1e;
-        match manner {
-            Manner::Malformed if !discovering => answer[15] ^= 0x40,
-            Manner::Huge if !discovering => answer[4] = 0x7f,
-            _ => {}
+        let spoiled = match manner {
+            Manner::Malformed if !discovering => answer.get_mut(15),
+            Manner::Huge if !discovering => answer.get_mut(4),
+            _ => None,
+        };
+        if let Some(byte) = spoiled {
+            *byte ^= 0x40;
         }
         if stream.write_all(&answer).await.is_err() {
             return;

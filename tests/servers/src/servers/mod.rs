@@ -8,10 +8,10 @@ pub mod azurite;
 pub mod contract;
 #[cfg(feature = "gcs")]
 pub mod gcs;
-#[cfg(feature = "postgres")]
-pub mod postgres;
 #[cfg(feature = "kmip")]
 pub mod kmip_contract;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "kmip")]
 pub mod pykmip;
 #[cfg(feature = "pkcs11")]
