@@ -179,3 +179,39 @@ fn holder_without_a_lease_says_what_would_leave_one() {
             .contains("`hold = true`")
     );
 }
+
+/// A node that has a secret and no volume.
+fn secret_only() -> String {
+    let (head, _) = CONFIG.split_once("[[volume]]").unwrap();
+    format!("{head}[secret]\nid = \"5b1d1f0e-33b6-4d6e-8f2a-5d1c0a8f7e22\"\n")
+}
+
+#[test]
+fn a_node_with_a_secret_needs_no_volume_and_has_none_to_unlock() {
+    let scratch = Scratch::new(&secret_only());
+    let output = agent(&scratch.config(), &["check"]);
+    assert_eq!(output.status.code(), Some(0));
+    let output = agent(&scratch.config(), &["unlock"]);
+    assert_eq!(output.status.code(), expected(2));
+    let nil = secret_only().replace("5b1d1f0e-33b6-4d6e-8f2a-5d1c0a8f7e22", NIL);
+    let output = agent(&Scratch::new(&nil).config(), &["check"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("secret.id"));
+}
+
+const NIL: &str = "00000000-0000-0000-0000-000000000000";
+
+#[test]
+fn the_command_for_a_secret_does_not_run_without_it() {
+    let scratch = Scratch::new(CONFIG);
+    let mark = scratch.config().with_file_name("ran");
+    let touch = ["secret", "--", "touch", mark.to_str().unwrap()];
+    let output = agent(&scratch.config(), &touch);
+    assert_eq!(output.status.code(), expected(2), "no [secret]");
+    let scratch_with = Scratch::new(&secret_only());
+    let output = agent(&scratch_with.config(), &touch);
+    assert_eq!(output.status.code(), expected(10), "no TPM");
+    assert!(!mark.exists());
+    let output = agent(&scratch_with.config(), &["secret"]);
+    assert_eq!(output.status.code(), Some(2), "no command");
+}

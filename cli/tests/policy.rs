@@ -65,7 +65,7 @@ fn lint_of_a_complete_policy_has_notes_only() {
     let (findings, summary) = run.out.trim_end().rsplit_once('\n').unwrap();
     assert_eq!(
         findings,
-        "note     volume-policy.state.instances: any endorsed machine that boots a listed image first owns a new volume; list the instances if you know them"
+        "note     volume-policy.state.instances: any endorsed machine that boots a listed image first owns a new volume; list the instances if you know them, or set approval = \"required\""
     );
     assert!(
         summary.starts_with("policy.toml: valid; errors 0, warnings 0, notes 1; sha256 "),

@@ -140,10 +140,22 @@ impl VolumeArgs {
             client.create_volume(request).await
         })?;
         if args.secret {
-            let request = adopting_secret(record.volume_id);
-            record = admin.call("make it a secret", &subject, async |client| {
+            let made = record.volume_id;
+            let request = adopting_secret(made.clone());
+            let adopted = admin.call("make it a secret", &subject, async |client| {
                 client.adopt_volume(request).await
-            })?;
+            });
+            record = match adopted {
+                Ok(adopted) => adopted,
+                Err(failure) => {
+                    // As it is, a node with a blank disk could take it.
+                    let made = wire::VolumeRef { volume_id: made };
+                    admin.call("take the volume back", &subject, async |client| {
+                        client.retire_volume(made).await
+                    })?;
+                    return Err(failure);
+                }
+            };
         }
         VolumeView::from(record).show(output)
     }

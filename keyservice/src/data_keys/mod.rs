@@ -9,7 +9,7 @@ mod desk;
 mod review;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use cluster_id::ClusterId;
 pub use review::{ReviewError, Reviewer};

@@ -141,15 +141,15 @@ async fn callers_that_come_together_get_one_key() {
 }
 
 /// An API server that answers with what the test says.
-struct ApiServer {
-    reviewer: Reviewer,
+pub(crate) struct ApiServer {
+    pub(crate) port: u16,
+    pub(crate) ca: rcgen::Certificate,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
     count: Arc<AtomicU32>,
-    _scratch: tempfile::TempDir,
 }
 
 impl ApiServer {
-    async fn new(status: u16, answer: Value) -> Self {
+    pub(crate) async fn new(status: u16, answer: Value) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -193,28 +193,42 @@ impl ApiServer {
                     .await;
             }
         });
+        Self {
+            port,
+            ca,
+            asked,
+            count,
+        }
+    }
+
+    fn reviewer(&self) -> Reviewing {
         let scratch = tempfile::tempdir().unwrap();
         let token = scratch.path().join("token");
         std::fs::write(&token, "our-own-token\n").unwrap();
         let reviewer = Reviewer::new(KubernetesReview {
             host: "localhost".into(),
-            port,
+            port: self.port,
             name: ServerName::try_from("localhost").unwrap(),
-            ca: vec![ca.der().clone()],
+            ca: vec![self.ca.der().clone()],
             audience: "dawnkey".into(),
             token,
             cache: Duration::from_secs(60),
         });
-        Self {
+        Reviewing {
             reviewer: reviewer.unwrap(),
-            asked,
-            count,
             _scratch: scratch,
         }
     }
 }
 
-fn good() -> Value {
+/// A reviewer with the file of its own token.
+struct Reviewing {
+    reviewer: Reviewer,
+    _scratch: tempfile::TempDir,
+}
+
+/// A token of `kube-system:csi` for the audience `dawnkey`.
+pub(crate) fn good() -> Value {
     json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": {
         "authenticated": true,
         "user": {"username": "system:serviceaccount:kube-system:csi", "uid": "1"},
@@ -225,12 +239,13 @@ fn good() -> Value {
 #[tokio::test]
 async fn a_reviewed_token_names_its_service_account_and_is_remembered() {
     let server = ApiServer::new(201, good()).await;
+    let own = server.reviewer();
     for _ in 0..3 {
-        let caller = server.reviewer.review("a-token").await.unwrap();
+        let caller = own.reviewer.review("a-token").await.unwrap();
         assert_eq!(caller.names(), ["system:serviceaccount:kube-system:csi"]);
     }
     assert_eq!(server.count.load(Ordering::SeqCst), 1);
-    server.reviewer.review("another-token").await.unwrap();
+    own.reviewer.review("another-token").await.unwrap();
     let asked = server.asked.lock().unwrap();
     assert_eq!(asked.len(), 2);
     let (own, body) = &asked[0];
@@ -258,15 +273,16 @@ async fn refuses_tokens_that_are_bad_of_another_audience_or_no_service_accounts(
         json!({"status": {}}),
     ] {
         let server = ApiServer::new(201, bent.clone()).await;
+        let own = server.reviewer();
         for _ in 0..2 {
-            let refused = server.reviewer.review("a-token").await;
+            let refused = own.reviewer.review("a-token").await;
             assert!(matches!(refused, Err(ReviewError::Refused(_))), "{bent}");
         }
         assert_eq!(server.count.load(Ordering::SeqCst), 2, "not remembered");
     }
-    let server = ApiServer::new(201, good()).await;
+    let own = ApiServer::new(201, good()).await.reviewer();
     for long in [String::new(), "x".repeat(16385)] {
-        let refused = server.reviewer.review(&long).await;
+        let refused = own.reviewer.review(&long).await;
         assert!(matches!(refused, Err(ReviewError::Refused(_))));
     }
 }
@@ -274,11 +290,12 @@ async fn refuses_tokens_that_are_bad_of_another_audience_or_no_service_accounts(
 #[tokio::test]
 async fn an_api_server_that_fails_refuses_nobody_for_good() {
     for (status, answer) in [(403, good()), (201, json!([])), (500, json!({}))] {
-        let server = ApiServer::new(status, answer).await;
-        let failed = server.reviewer.review("a-token").await;
+        let own = ApiServer::new(status, answer).await.reviewer();
+        let failed = own.reviewer.review("a-token").await;
         assert!(matches!(failed, Err(ReviewError::Failed { .. })));
     }
-    let server = ApiServer::new(201, json!({"status": {"error": "x".repeat(70_000)}})).await;
-    let failed = server.reviewer.review("a-token").await;
+    let long = json!({"status": {"error": "x".repeat(70_000)}});
+    let own = ApiServer::new(201, long).await.reviewer();
+    let failed = own.reviewer.review("a-token").await;
     assert!(matches!(failed, Err(ReviewError::Failed { .. })));
 }

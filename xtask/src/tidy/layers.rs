@@ -73,7 +73,13 @@ const LAYERS: &[Layer] = &[
     layer("dawnkey-host-tests", &[], &[]),
     layer(
         "dawnkey-server-tests",
-        &["dawnkey-kek", "dawnkey-secret", "dawnkey-store"],
+        &[
+            "dawnkey-kek",
+            "dawnkey-keyservice",
+            "dawnkey-proto",
+            "dawnkey-secret",
+            "dawnkey-store",
+        ],
         &[],
     ),
     layer("dawnkey-qemu-tests", &[], &[]),

@@ -1,6 +1,7 @@
 //! `[[node]]` tables that are read, and those that are refused.
 #![allow(clippy::unwrap_used)]
 
+use crate::policy::identity::hashed;
 use crate::policy::testing::{FILE, claims, parse, snp_claims, tdx_claims};
 use crate::policy::{Freshness, Identity, PolicyError, Verdict, instance_of};
 use dawnkey_proto::message::Reason;
@@ -23,6 +24,20 @@ fn a_chip_and_a_platform_are_known_by_what_their_vendors_certify() {
         assert!(policy.nodes["a"].is(&identity), "{known_by}");
         let other = Identity::Attested(crate::volume::Digest32([7; 32]));
         assert!(!policy.nodes["a"].is(&other));
+    }
+}
+
+#[test]
+fn an_attestation_key_is_known_with_who_vouches_for_it() {
+    let key = "5a".repeat(32);
+    let identity = |kind| Identity::Attested(hashed(kind, &[0x5a; 32]));
+    for (known_by, kind, other) in [
+        ("ak_sha256", "tpm-ak", "azure-vtpm"),
+        ("azure_ak_sha256", "azure-vtpm", "tpm-ak"),
+    ] {
+        let policy = parse(&with(&format!("{known_by} = \"{key}\""))).unwrap();
+        assert!(policy.nodes["a"].is(&identity(kind)));
+        assert!(!policy.nodes["a"].is(&identity(other)));
     }
 }
 

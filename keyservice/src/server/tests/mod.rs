@@ -85,7 +85,7 @@ struct Site {
     admin_ca: Ca,
     limits: &'static str,
     /// Further sections of the configuration.
-    more: &'static str,
+    more: String,
 }
 
 impl Site {
@@ -108,7 +108,7 @@ impl Site {
             ca,
             admin_ca,
             limits: "",
-            more: "",
+            more: String::new(),
         }
     }
 

@@ -1,4 +1,5 @@
 //! The Kubernetes KMS plugin, asked by the API server's own client code (`k8s.io/apiserver`, encryptionconfig).
+#![allow(clippy::indexing_slicing)]
 
 mod service;
 
