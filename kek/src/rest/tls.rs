@@ -26,6 +26,7 @@ pub struct TlsConfig {
 
 impl TlsConfig {
     /// Whether we have a certificate of our own.
+    #[cfg(feature = "transit")]
     pub(crate) fn has_certificate(&self) -> bool {
         self.certificate.is_some() && self.key.is_some()
     }
