@@ -5,6 +5,7 @@ use crate::cluster::ClusterArgs;
 use crate::endorsements::EndorsementsArgs;
 use crate::evidence::EvidenceArgs;
 use crate::generate::{CompletionsArgs, ManArgs};
+use crate::import_uri::ImportUriArgs;
 use crate::init::InitArgs;
 use crate::instance::InstanceArgs;
 use crate::kubernetes_kms::KubernetesKmsArgs;
@@ -40,6 +41,7 @@ enum Command {
     Init(InitArgs),
     /// Make the master secret of a key service in `cluster` mode
     MasterSecret(MasterSecretArgs),
+    ImportUri(ImportUriArgs),
     /// Create, list, show and retire volumes; break leases; export keys
     Volume(VolumeArgs),
     /// List and forget enrolled instances
@@ -83,6 +85,7 @@ impl Cli {
         match self.command {
             Command::Init(args) => args.run(output),
             Command::MasterSecret(args) => args.run(self.json),
+            Command::ImportUri(args) => args.run(output),
             Command::Volume(args) => args.run(output),
             Command::Instance(args) => args.run(output),
             Command::Cluster(args) => args.run(output),

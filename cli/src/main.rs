@@ -14,6 +14,7 @@ mod endorsements;
 mod evidence;
 mod files;
 mod generate;
+mod import_uri;
 mod init;
 mod instance;
 mod kubernetes_kms;
