@@ -32,7 +32,7 @@ const LAYERS: &[Layer] = &[
     layer("dawnkey-attest", &["dawnkey-secret"], &[]),
     layer("dawnkey-dm", &["dawnkey-secret"], &[]),
     layer("dawnkey-kek", &["dawnkey-secret"], &[]),
-    layer("dawnkey-store", &[], &[]),
+    layer("dawnkey-store", &["dawnkey-secret"], &[]),
     layer("dawnkey-endorse", &["dawnkey-attest"], &["verify"]),
     layer(
         "dawnkey-agent",
@@ -74,13 +74,14 @@ const LAYERS: &[Layer] = &[
     layer(
         "dawnkey-server-tests",
         &[
+            "dawnkey-attest",
             "dawnkey-kek",
             "dawnkey-keyservice",
             "dawnkey-proto",
             "dawnkey-secret",
             "dawnkey-store",
         ],
-        &[],
+        &["collect", "fake"],
     ),
     layer("dawnkey-qemu-tests", &[], &[]),
     layer(
