@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "unlock.proto",
         "admin.proto",
         "data_key.proto",
+        "kek.proto",
         "kubernetes.proto",
     ];
     let files = protox::compile(files, ["proto"])?;

@@ -8,6 +8,8 @@ use crate::generate::{CompletionsArgs, ManArgs};
 use crate::import_uri::ImportUriArgs;
 use crate::init::InitArgs;
 use crate::instance::InstanceArgs;
+use crate::kek::KekArgs;
+use crate::kek::doctor::DoctorArgs;
 use crate::kubernetes_kms::KubernetesKmsArgs;
 use crate::master_secret::MasterSecretArgs;
 use crate::measure::MeasureArgs;
@@ -52,6 +54,9 @@ enum Command {
     Cluster(ClusterArgs),
     /// Make, rotate and show the key of the Kubernetes KMS plugin
     KubernetesKms(KubernetesKmsArgs),
+    /// Show, rotate, rewrap and remove KEK providers; offline recovery
+    Kek(KekArgs),
+    Doctor(DoctorArgs),
     /// Show the key service as it sees itself
     #[command(after_help = "Examples:
   dawnkey status
@@ -91,6 +96,8 @@ impl Cli {
             Command::Cluster(args) => args.run(output),
             Command::Node(args) => args.run(output),
             Command::KubernetesKms(args) => args.run(output),
+            Command::Kek(args) => args.run(output),
+            Command::Doctor(args) => args.run(output),
             Command::Status(args) => args.run(output),
             Command::Policy(args) => args.run(output),
             Command::Audit(args) => args.run(output),

@@ -17,6 +17,7 @@ mod generate;
 mod import_uri;
 mod init;
 mod instance;
+mod kek;
 mod kubernetes_kms;
 mod master_secret;
 mod measure;

@@ -1,6 +1,6 @@
 //! The section of any provider, and opening it: the one place that knows every kind.
 
-use crate::{KekError, Kind, Provider};
+use crate::{KekError, Kind, MasterSource, Provider};
 use dawnkey_secret::MasterSecret;
 #[allow(unused_imports)] // without any provider
 use serde::Deserialize;
@@ -90,6 +90,17 @@ impl ProviderConfig {
                 let name = unbuilt.name();
                 Err(D::Error::custom(format!("this build has no `{name}`")))
             }
+        }
+    }
+
+    /// Where the master secret comes from that [`Self::open`] needs, if it needs one.
+    #[must_use]
+    pub fn master_source(&self) -> Option<&MasterSource> {
+        match *self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(ref config) => Some(&config.master_secret),
+            #[allow(unreachable_patterns)] // with no other provider built in
+            _ => None,
         }
     }
 

@@ -8,8 +8,8 @@
 //! HKDF(…, info `dawnkey kek wrap v1`), associated data [`Aad::bytes`].
 
 use crate::{
-    Aad, Capabilities, Cause, Custody, Deferred, Finding, KekError, Kind, Operation, Probe,
-    Provider, Wrapped,
+    Aad, Capabilities, Cause, Custody, Deferred, Finding, KekError, Kind, MasterSource, Operation,
+    Probe, Provider, Wrapped,
 };
 use aws_lc_rs::aead::{self, AES_256_GCM, LessSafeKey, Nonce, UnboundKey};
 use dawnkey_secret::{DataKey, Dek, MasterSecret};
@@ -21,38 +21,6 @@ use zeroize::Zeroizing;
 
 const VERSION: u8 = 1;
 const WRAP_INFO: &[u8] = b"dawnkey kek wrap v1";
-
-/// Where the master secret comes from. Who opens the provider reads it there.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum MasterSource {
-    /// `fd`: an inherited file descriptor that the command line names.
-    Fd,
-    /// `credential:NAME`: a file of `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredentialEncrypted=`).
-    Credential(String),
-}
-
-/// The text names no source of a master secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "must be \"fd\" (then start with --master-secret-fd N) or \"credential:NAME\"; the secret itself never stands in a file like this"
-)]
-pub struct NotASource;
-
-impl TryFrom<String> for MasterSource {
-    type Error = NotASource;
-
-    fn try_from(text: String) -> Result<Self, NotASource> {
-        if text == "fd" {
-            return Ok(Self::Fd);
-        }
-        let name = text.strip_prefix("credential:").ok_or(NotASource)?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let good = !name.is_empty() && !name.starts_with('.') && name.chars().all(plain);
-        good.then(|| Self::Credential(name.to_owned()))
-            .ok_or(NotASource)
-    }
-}
 
 /// The provider's section of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -11,7 +11,9 @@ mod capabilities;
 #[cfg(any(feature = "azure", feature = "pkcs11"))]
 mod envelope;
 mod error;
+mod master_source;
 mod provider;
+pub mod recovery;
 
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 mod endpoint;
@@ -22,6 +24,8 @@ pub mod aws;
 pub mod azure;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(feature = "fake")]
+pub mod fake;
 #[cfg(feature = "gcp")]
 pub mod gcp;
 #[cfg(feature = "kmip")]
@@ -48,6 +52,7 @@ pub use dawnkey_secret::credential::{CredentialError, CredentialSource};
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Cause, KekError, Operation, Retry};
+pub use master_source::{MasterSource, NotASource};
 pub use provider::{Deferred, Finding, Kind, Probe, Provider, Wrapped};
 #[cfg(feature = "cluster")]
 pub use wrapped_secret::WrappedSecret;

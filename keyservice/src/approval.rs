@@ -37,6 +37,8 @@ pub struct Node {
     pub boot: Option<Digest32>,
     /// Its boot is closed: the evidence has shown that, where the hardware can, and policy lets it reopen volumes.
     pub reopens: bool,
+    /// Policy lets the service remember the unwrapped DEK for a while.
+    pub may_cache: bool,
 }
 
 impl Approval {
@@ -155,6 +157,12 @@ impl Approval {
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// Whether the unwrapped DEK may be remembered for a while.
+    #[must_use]
+    pub fn may_cache(&self) -> bool {
+        self.node().is_some_and(|node| node.may_cache)
     }
 
     /// The node; `None` for others.

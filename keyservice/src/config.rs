@@ -2,13 +2,15 @@
 
 mod data_keys;
 mod endorsements;
+mod kek;
 mod kubernetes;
 
 pub use data_keys::{DataKeysConfig, KubernetesReview};
+pub use kek::{KekConfig, ProviderSection};
 pub use kubernetes::KubernetesKms;
 
+use crate::master::Masters;
 use dawnkey_endorse::Settings;
-use dawnkey_secret::MasterSecret;
 use dawnkey_store::StoreConfig;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -40,7 +42,7 @@ pub enum ConfigError {
     Value {
         /// The file.
         path: PathBuf,
-        /// The key, `kek.cluster.salt`.
+        /// The key, `kek.provider`.
         key: &'static str,
         /// What is wrong and what would be right.
         problem: String,
@@ -69,24 +71,6 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// CA of admin certificates, PEM.
     pub admin_ca: PathBuf,
-}
-
-/// Where the master secret comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MasterSource {
-    /// From the file descriptor given with `--master-secret-fd`.
-    Fd,
-    /// From this file of `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredentialEncrypted=`).
-    Credential(String),
-}
-
-/// The `cluster` key-encryption key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClusterConfig {
-    /// Salt of the derivation; not secret.
-    pub salt: [u8; 32],
-    /// Where the master secret comes from.
-    pub master_secret: MasterSource,
 }
 
 /// Bounds on what strangers can make the service do.
@@ -143,8 +127,8 @@ pub struct Config {
     pub tls: TlsFiles,
     /// Where the records are.
     pub store: StoreConfig,
-    /// The key-encryption key.
-    pub kek: ClusterConfig,
+    /// The key-encryption keys.
+    pub kek: KekConfig,
     /// The policy file.
     pub policy: PathBuf,
     /// The audit log.
@@ -166,7 +150,7 @@ struct File {
     listen: ListenSection,
     tls: TlsSection,
     store: StoreConfig,
-    kek: KekSection,
+    kek: kek::Section,
     policy: FileSection,
     audit: FileSection,
     #[serde(default)]
@@ -191,19 +175,6 @@ struct TlsSection {
     certificate: PathBuf,
     key: PathBuf,
     admin_ca: PathBuf,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KekSection {
-    cluster: ClusterSection,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ClusterSection {
-    salt: String,
-    master_secret: String,
 }
 
 #[derive(Deserialize)]
@@ -240,13 +211,10 @@ impl Config {
             let problem = "health and metrics are plain HTTP and served on a loopback address only";
             return Err(value("listen.metrics", problem));
         }
-        let mut salt = [0; 32];
-        hex::decode_to_slice(&file.kek.cluster.salt, &mut salt)
-            .map_err(|_| value("kek.cluster.salt", "must be 64 hex digits (32 bytes)"))?;
-        let master_secret = master_source(&file.kek.cluster.master_secret)
-            .ok_or_else(|| value("kek.cluster.master_secret", MASTER_FORMS))?;
-        check(&file.limits).map_err(|(key, problem)| value(key, problem))?;
         let base = path.parent().unwrap_or(Path::new("."));
+        let kek = file.kek.settings(base);
+        let kek = kek.map_err(|(key, problem)| value(key, &problem))?;
+        check(&file.limits).map_err(|(key, problem)| value(key, problem))?;
         let at = |relative: PathBuf| base.join(relative);
         let endorsements = file.endorsements.map(|section| section.settings(at));
         let endorsements = endorsements
@@ -274,10 +242,7 @@ impl Config {
                 admin_ca: at(file.tls.admin_ca),
             },
             store: file.store.at(base),
-            kek: ClusterConfig {
-                salt,
-                master_secret,
-            },
+            kek,
             policy: at(file.policy.file),
             audit: at(file.audit.file),
             limits: file.limits,
@@ -286,18 +251,6 @@ impl Config {
             kubernetes_kms,
         })
     }
-}
-
-const MASTER_FORMS: &str = "must be \"fd\" (then start with --master-secret-fd N) or \"credential:NAME\"; the secret itself never stands in a file like this";
-
-fn master_source(text: &str) -> Option<MasterSource> {
-    if text == "fd" {
-        return Some(MasterSource::Fd);
-    }
-    let name = text.strip_prefix("credential:")?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let good = !name.is_empty() && !name.starts_with('.') && name.chars().all(plain);
-    good.then(|| MasterSource::Credential(name.to_owned()))
 }
 
 fn check(limits: &Limits) -> Result<(), (&'static str, &'static str)> {
@@ -338,13 +291,13 @@ impl Limits {
     }
 }
 
-/// A configuration with the secret that goes with it: all that a service needs to start.
+/// A configuration with the secrets that go with it: all that a service needs to start.
 #[derive(Debug)]
 pub struct Start {
     /// The configuration.
     pub config: Config,
-    /// The master secret of the `cluster` key-encryption key.
-    pub master_secret: MasterSecret,
+    /// The master secrets of `cluster` providers.
+    pub masters: Masters,
 }
 
 #[cfg(test)]

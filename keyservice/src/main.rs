@@ -1,10 +1,11 @@
 //! `dawnkey-keyservice`: gives volume keys to nodes whose evidence satisfies policy.
 
 use clap::Parser;
-use dawnkey_keyservice::config::{Config, Start};
-use dawnkey_keyservice::master;
+use dawnkey_keyservice::config::{Config, KekConfig, Start};
+use dawnkey_keyservice::kek::doctor::Examination;
+use dawnkey_keyservice::master::Masters;
 use dawnkey_keyservice::policy::lint;
-use dawnkey_keyservice::server::{Service, check};
+use dawnkey_keyservice::server::{Service, check, examine};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +27,10 @@ struct Arguments {
     /// Check configuration, policy and TLS files, then exit; needs no secret and disturbs no running service.
     #[arg(long)]
     check: bool,
-    /// Read the master secret from this inherited file descriptor (kek.cluster.master_secret = "fd").
+    /// Open every KEK provider, prove it live, print what was found, then exit: 1 when something is not as it must be.
+    #[arg(long, conflicts_with = "check")]
+    doctor: bool,
+    /// Read the master secret from this inherited file descriptor (master_secret = "fd" of a `cluster` provider).
     #[arg(long, value_name = "N")]
     master_secret_fd: Option<u32>,
 }
@@ -78,15 +82,33 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let source = &config.kek.master_secret;
-    let master_secret = master::read(source, arguments.master_secret_fd, credentials)?;
+    let masters = Masters::read(&config.kek, arguments.master_secret_fd, credentials)?;
+    if arguments.doctor {
+        return doctor(&config.kek, masters);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(Start {
-        config,
-        master_secret,
-    }))
+    runtime.block_on(serve(Start { config, masters }))
+}
+
+#[allow(clippy::print_stdout)] // the answer to --doctor
+fn doctor(kek: &KekConfig, masters: Masters) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let all = runtime.block_on(examine(kek, masters))?;
+    for one in &all {
+        println!("{} ({})", one.provider, one.kind);
+        for finding in &one.findings {
+            let mark = if finding.good { "ok  " } else { "FAIL" };
+            println!("  {mark} {}: {}", finding.subject, finding.detail);
+        }
+    }
+    match all.iter().all(Examination::good) {
+        true => Ok(()),
+        false => Err("a KEK provider is not as it must be".into()),
+    }
 }
 
 async fn serve(start: Start) -> Result<(), Box<dyn Error>> {

@@ -4,8 +4,10 @@
 //! It may be written in hex (an optional line feed behind it) or be 16 to 64 raw bytes. Text that reads as hex of 16 to
 //! 64 bytes is taken as hex.
 
-use crate::config::MasterSource;
+use crate::config::KekConfig;
+use dawnkey_kek::MasterSource;
 use dawnkey_secret::MasterSecret;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
@@ -18,12 +20,12 @@ const MAX_INPUT: usize = 2 * MasterSecret::MAX + 2;
 pub enum MasterError {
     /// The configuration says `fd`, the command line names none.
     #[error(
-        "read the master secret: kek.cluster.master_secret is \"fd\"; start with --master-secret-fd N"
+        "read the master secret: a provider has master_secret = \"fd\"; start with --master-secret-fd N"
     )]
     NoFd,
     /// The command line names a file descriptor, the configuration another source.
     #[error(
-        "read the master secret: --master-secret-fd is given, but kek.cluster.master_secret is not \"fd\""
+        "read the master secret: --master-secret-fd is given, but no provider has master_secret = \"fd\""
     )]
     UnwantedFd,
     /// No systemd credentials here.
@@ -39,6 +41,11 @@ pub enum MasterError {
         /// Why.
         source: std::io::Error,
     },
+    /// Two providers want the one file descriptor.
+    #[error(
+        "read the master secret: `{0}` and `{1}` both have master_secret = \"fd\"; one file descriptor is one secret"
+    )]
+    OneFd(String, String),
     /// It is too short, too long or odd.
     #[error(
         "read the master secret from {from}: {bytes} bytes are neither hex of 16 to 64 bytes nor 16 to 64 raw bytes; `dawnkey master-secret new` makes one"
@@ -51,22 +58,69 @@ pub enum MasterError {
     },
 }
 
-/// Reads the master secret from its configured source.
-///
-/// `credentials` is the value of `$CREDENTIALS_DIRECTORY`.
-pub fn read(
-    source: &MasterSource,
-    fd: Option<u32>,
-    credentials: Option<PathBuf>,
-) -> Result<MasterSecret, MasterError> {
-    let from = match (source, fd) {
-        (MasterSource::Fd, Some(fd)) => PathBuf::from(format!("/proc/self/fd/{fd}")),
-        (MasterSource::Fd, None) => return Err(MasterError::NoFd),
-        (MasterSource::Credential(_), Some(_)) => return Err(MasterError::UnwantedFd),
-        (MasterSource::Credential(name), None) => credentials
-            .ok_or_else(|| MasterError::NoCredentials(name.clone()))?
-            .join(name),
-    };
+/// The master secrets of `cluster` providers, by the providers' names.
+#[derive(Debug, Default)]
+pub struct Masters(BTreeMap<String, MasterSecret>);
+
+impl Masters {
+    /// The secret of the one provider that needs one.
+    #[must_use]
+    pub fn one(provider: &str, secret: MasterSecret) -> Self {
+        Self(BTreeMap::from([(provider.to_owned(), secret)]))
+    }
+
+    /// Reads every secret that a configured provider needs from its source.
+    ///
+    /// `fd` is the value of `--master-secret-fd`, `credentials` that of `$CREDENTIALS_DIRECTORY`.
+    pub fn read(
+        kek: &KekConfig,
+        fd: Option<u32>,
+        credentials: Option<PathBuf>,
+    ) -> Result<Self, MasterError> {
+        let mut secrets = BTreeMap::new();
+        let mut reader: Option<&str> = None;
+        for provider in &kek.providers {
+            let secret = match provider.config.master_source() {
+                None => continue,
+                Some(MasterSource::Fd) => {
+                    if let Some(other) = reader.replace(&provider.name) {
+                        let (one, two) = (other.to_owned(), provider.name.clone());
+                        return Err(MasterError::OneFd(one, two));
+                    }
+                    from_fd(fd.ok_or(MasterError::NoFd)?)?
+                }
+                Some(MasterSource::Credential(name)) => {
+                    let directory = credentials.as_ref();
+                    let none = || MasterError::NoCredentials(name.clone());
+                    from_file(directory.ok_or_else(none)?.join(name))?
+                }
+            };
+            secrets.insert(provider.name.clone(), secret);
+        }
+        match (fd, reader) {
+            (Some(_), None) => Err(MasterError::UnwantedFd),
+            _ => Ok(Self(secrets)),
+        }
+    }
+
+    /// Takes out the secret of a provider.
+    pub(crate) fn take(&mut self, provider: &str) -> Option<MasterSecret> {
+        self.0.remove(provider)
+    }
+}
+
+impl FromIterator<(String, MasterSecret)> for Masters {
+    fn from_iter<T: IntoIterator<Item = (String, MasterSecret)>>(secrets: T) -> Self {
+        Self(secrets.into_iter().collect())
+    }
+}
+
+/// Reads the master secret from an inherited file descriptor.
+pub fn from_fd(fd: u32) -> Result<MasterSecret, MasterError> {
+    from_file(PathBuf::from(format!("/proc/self/fd/{fd}")))
+}
+
+fn from_file(from: PathBuf) -> Result<MasterSecret, MasterError> {
     let mut input = Zeroizing::new([0; MAX_INPUT + 1]);
     let got = fill(&from, input.as_mut_slice()).map_err(|source| MasterError::Read {
         from: from.clone(),
@@ -113,11 +167,23 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn config(sources: &[&str]) -> KekConfig {
+        let mut text = String::new();
+        for (at, source) in sources.iter().enumerate() {
+            let salt = "00".repeat(32);
+            text += &format!(
+                "[[provider]]\nname = \"p{at}\"\nkind = \"cluster\"\nsalt = \"{salt}\"\nmaster_secret = \"{source}\"\n"
+            );
+        }
+        KekConfig::for_test(&format!("active = \"p0\"\n{text}"))
+    }
+
     fn given(content: &[u8]) -> Result<MasterSecret, MasterError> {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::write(scratch.path().join("m"), content).unwrap();
-        let source = MasterSource::Credential("m".into());
-        read(&source, None, Some(scratch.path().to_owned()))
+        let config = config(&["credential:m"]);
+        let mut masters = Masters::read(&config, None, Some(scratch.path().to_owned()))?;
+        Ok(masters.take("p0").unwrap())
     }
 
     #[test]
@@ -161,34 +227,40 @@ mod tests {
 
     #[test]
     fn refuses_absent_or_contradicting_sources() {
-        let credential = MasterSource::Credential("m".into());
-        assert!(matches!(
-            read(&MasterSource::Fd, None, None),
-            Err(MasterError::NoFd)
-        ));
-        assert!(matches!(
-            read(&credential, Some(3), None),
-            Err(MasterError::UnwantedFd)
-        ));
-        assert!(matches!(
-            read(&credential, None, None),
-            Err(MasterError::NoCredentials(_))
-        ));
-        assert!(matches!(
-            read(&MasterSource::Fd, Some(4_000_000), None),
-            Err(MasterError::Read { .. })
-        ));
+        let read = |sources: &[&str], fd| Masters::read(&config(sources), fd, None);
+        let refused = read(&["fd"], None).unwrap_err();
+        assert!(matches!(refused, MasterError::NoFd));
+        let refused = read(&["credential:m"], None).unwrap_err();
+        assert!(matches!(refused, MasterError::NoCredentials(_)));
+        let refused = read(&["fd"], Some(4_000_000)).unwrap_err();
+        assert!(matches!(refused, MasterError::Read { .. }));
     }
 
     #[test]
-    fn reads_from_a_pipe() {
+    fn refuses_one_file_descriptor_for_two_secrets_or_for_none() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("m"), [9; 32]).unwrap();
+        let at = Some(scratch.path().to_owned());
+        let refused = Masters::read(&config(&["credential:m"]), Some(3), at).unwrap_err();
+        assert!(matches!(refused, MasterError::UnwantedFd));
+        let (fd, _writer) = pipe();
+        let refused = Masters::read(&config(&["fd", "fd"]), Some(fd), None).unwrap_err();
+        assert!(matches!(refused, MasterError::OneFd(..)));
+    }
+
+    fn pipe() -> (u32, std::io::PipeReader) {
         use std::io::Write;
         use std::os::fd::AsRawFd;
         let (reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(&[9; 32]).unwrap();
-        drop(writer);
-        let fd = u32::try_from(reader.as_raw_fd()).unwrap();
-        let secret = read(&MasterSource::Fd, Some(fd), None).unwrap();
-        assert_eq!(secret.expose(), [9; 32]);
+        (u32::try_from(reader.as_raw_fd()).unwrap(), reader)
+    }
+
+    #[test]
+    fn reads_from_a_pipe() {
+        let (fd, _reader) = pipe();
+        let mut masters = Masters::read(&config(&["fd"]), Some(fd), None).unwrap();
+        assert_eq!(masters.take("p0").unwrap().expose(), &[9; 32]);
+        assert!(masters.take("p0").is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! The typed side of the store: its records in JSON, each change by compare-and-swap.
 
+use crate::kek::ring::Ring;
 use crate::keys::{KeyRecord, Purpose};
 use crate::nodes::NodeRecord;
 use crate::volume::{InstanceId, InstanceRecord, VolumeRecord};
@@ -8,6 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use uuid::Uuid;
+
+/// Key of the one record of [`Table::Ring`].
+const RING: &[u8] = b"ring";
 
 /// A record with the version that a change of it must name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +112,22 @@ impl Records {
     /// All recorded nodes.
     pub async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
         self.read_all(Table::Nodes).await
+    }
+
+    /// Keeps the ring of KEK providers for the first time; [`StoreError::Exists`] when there is one.
+    pub async fn create_ring(&self, ring: &Ring) -> Result<(), StoreError> {
+        self.store.create(Table::Ring, RING, encode(ring)?).await
+    }
+
+    /// The ring of KEK providers; [`StoreError::Missing`] when there is none.
+    pub async fn ring(&self) -> Result<Versioned<Ring>, StoreError> {
+        self.read(Table::Ring, RING).await
+    }
+
+    /// Replaces the ring that still has that version, and returns the new version.
+    pub async fn swap_ring(&self, version: u64, ring: &Ring) -> Result<u64, StoreError> {
+        let value = encode(ring)?;
+        self.store.swap(Table::Ring, RING, version, value).await
     }
 
     /// Enrols an attestation key; [`StoreError::Exists`] when it is enrolled already.

@@ -37,7 +37,7 @@ service_id = "a0000000-0000-4000-8000-000000000001"
 listen = {{ unlock = "127.0.0.1:0", admin = "127.0.0.1:0", metrics = "127.0.0.1:0" }}
 tls = {{ certificate = "server.pem", key = "server.key", admin_ca = "ca.pem" }}
 store = {{ kind = "redb", path = "dawnkey.redb" }}
-kek.cluster = {{ salt = "{}", master_secret = "fd" }}
+kek.provider = [{{ name = "cluster", kind = "cluster", salt = "{}", master_secret = "fd" }}]
 policy = {{ file = "policy.toml" }}
 audit = {{ file = "audit.log" }}
 "#,

@@ -44,11 +44,19 @@ pub enum Table {
     Keys,
     /// What operators decided about nodes, by the 32 bytes of the instance.
     Nodes,
+    /// Which KEK provider is active: one record, of this service's configuration rather than of any disk.
+    Ring,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 4] = [Self::Volumes, Self::Instances, Self::Keys, Self::Nodes];
+    pub const ALL: [Self; 5] = [
+        Self::Volumes,
+        Self::Instances,
+        Self::Keys,
+        Self::Nodes,
+        Self::Ring,
+    ];
 
     /// The table's name in messages.
     #[must_use]
@@ -58,6 +66,7 @@ impl Table {
             Self::Instances => "instances",
             Self::Keys => "keys",
             Self::Nodes => "nodes",
+            Self::Ring => "ring",
         }
     }
 }

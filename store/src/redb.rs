@@ -18,6 +18,7 @@ const VOLUMES: Definition = TableDefinition::new("volumes-v1");
 const INSTANCES: Definition = TableDefinition::new("instances-v1");
 const KEYS: Definition = TableDefinition::new("keys-v1");
 const NODES: Definition = TableDefinition::new("nodes-v1");
+const RING: Definition = TableDefinition::new("ring-v1");
 
 const fn definition(table: Table) -> Definition {
     match table {
@@ -25,6 +26,7 @@ const fn definition(table: Table) -> Definition {
         Table::Instances => INSTANCES,
         Table::Keys => KEYS,
         Table::Nodes => NODES,
+        Table::Ring => RING,
     }
 }
 

@@ -8,16 +8,22 @@ use crate::outcome::{Exit, Failure};
 use crate::profile::Profile;
 use dawnkey_proto::message::printable;
 use dawnkey_proto::wire::admin_client::AdminClient;
+use dawnkey_proto::wire::kek_admin_client::KekAdminClient;
 use std::error::Error;
 use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::time::error::Elapsed;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
+
+/// Longest answer about the ring: what was sealed to the recovery recipient is more than a kilobyte for each DEK.
+const SEALED_BYTES: usize = 256 << 20;
 
 /// A connection to the admin interface.
 pub(crate) struct Admin {
     runtime: Runtime,
     client: AdminClient<Channel>,
+    kek: KekAdminClient<Channel>,
     watched: watch::Seen,
     endpoint: String,
     deadline: Duration,
@@ -39,11 +45,13 @@ impl Admin {
                 )
             })?;
         let (channel, watched) = runtime.block_on(connect::channel(profile))?;
-        let client =
-            AdminClient::new(channel).max_decoding_message_size(dawnkey_proto::MAX_MESSAGE_BYTES);
+        let most = dawnkey_proto::MAX_MESSAGE_BYTES;
+        let kek = KekAdminClient::new(channel.clone()).max_decoding_message_size(SEALED_BYTES);
+        let client = AdminClient::new(channel).max_decoding_message_size(most);
         Ok(Self {
             runtime,
             client,
+            kek,
             watched,
             endpoint,
             deadline,
@@ -57,17 +65,39 @@ impl Admin {
         subject: &str,
         call: impl AsyncFnOnce(&mut AdminClient<Channel>) -> Result<Response<T>, Status>,
     ) -> Result<T, Failure> {
-        let client = &mut self.client;
-        let deadline = self.deadline;
+        let (client, deadline) = (&mut self.client, self.deadline);
         let answer = self
             .runtime
             .block_on(async { tokio::time::timeout(deadline, call(client)).await });
+        self.answered(what, subject, answer)
+    }
+
+    /// Makes one call about the ring of KEK providers.
+    pub(crate) fn call_kek<T>(
+        &mut self,
+        what: &str,
+        subject: &str,
+        call: impl AsyncFnOnce(&mut KekAdminClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        let (client, deadline) = (&mut self.kek, self.deadline);
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(deadline, call(client)).await });
+        self.answered(what, subject, answer)
+    }
+
+    fn answered<T>(
+        &self,
+        what: &str,
+        subject: &str,
+        answer: Result<Result<Response<T>, Status>, Elapsed>,
+    ) -> Result<T, Failure> {
         match answer {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(self.failed(what, subject, &status)),
             Err(_) => Err(Failure::new(
                 Exit::Unreachable,
-                format!("{what}: no answer within {} s", deadline.as_secs()),
+                format!("{what}: no answer within {} s", self.deadline.as_secs()),
                 &self.endpoint,
                 "a key service that answers, or a larger call_seconds in the profile",
             )),

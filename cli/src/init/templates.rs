@@ -47,7 +47,9 @@ kind = "redb"
 path = "dawnkey.redb"
 
 # Every volume's key is derived from the master secret and this salt. Keep a copy of both: without them all data is lost.
-[kek.cluster]
+[[kek.provider]]
+name = "cluster"
+kind = "cluster"
 salt = "{salt}"
 master_secret = "fd"              # or "credential:NAME", a file NAME in $CREDENTIALS_DIRECTORY
 

@@ -1,8 +1,10 @@
 //! A key service at work for tests of the real binary.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::{Run, dawnkey, dawnkey_init_with_roots, edit};
+use dawnkey_kek::ProviderConfig;
 use dawnkey_keyservice::config::{Config, Start};
+use dawnkey_keyservice::master::Masters;
 use dawnkey_keyservice::server::{Running, Service};
 use dawnkey_secret::{Dek, MasterSecret};
 use serde_json::Value;
@@ -43,7 +45,10 @@ impl Scene {
             edit(&file, port, "127.0.0.1:0");
         }
         let config = Config::load(&file).unwrap();
-        let salt = config.kek.salt;
+        let ProviderConfig::Cluster(cluster) = &config.kek.providers[0].config else {
+            panic!("not a cluster provider");
+        };
+        let salt = cluster.salt;
         let master_secret = MasterSecret::take(&mut MASTER.to_vec()).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -52,7 +57,7 @@ impl Scene {
             .unwrap();
         let start = Start {
             config,
-            master_secret,
+            masters: Masters::one("cluster", master_secret),
         };
         let service = runtime.block_on(Service::start(start)).unwrap();
         let admin = service.addresses.admin.to_string();

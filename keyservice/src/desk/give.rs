@@ -5,6 +5,7 @@ use super::case::Case;
 use super::commit::{CommitError, audit_refusal, store_refusal};
 use super::unlock::{No, Ready, refusal};
 use crate::approval::Approval;
+use crate::kek::RingError;
 use crate::policy::Identity;
 use crate::records::Versioned;
 use crate::release::{Granted, Rules};
@@ -19,6 +20,22 @@ struct Envelope<'a> {
     record: &'a VolumeRecord,
     generation: u64,
     token: &'a ConfirmToken,
+}
+
+/// Longest time for which a node is sent away because of the KMS.
+const LONGEST_SECONDS: u32 = 60;
+
+/// When a node shall ask again after its DEK could not be unwrapped. What somebody must mend first takes longer than what
+/// passes by itself; only a wrapped DEK that is damaged for every provider is not worth another try.
+fn later(error: &RingError) -> Retry {
+    match error.retry() {
+        dawnkey_kek::Retry::Later => {
+            let asked = error.after().unwrap_or(5);
+            Retry::After(asked.clamp(1, LONGEST_SECONDS))
+        }
+        dawnkey_kek::Retry::Operator => Retry::After(30),
+        dawnkey_kek::Retry::Never => Retry::Never,
+    }
 }
 
 impl Desk {
@@ -97,9 +114,8 @@ impl Desk {
             generation: envelope.generation,
         };
         let dek = self.ring.dek(approval, &record.deks).await.map_err(|e| {
-            let retry = Retry::After(5);
             let remedy = "see the key service's log";
-            refusal(Reason::KekUnavailable, e.to_string(), remedy, retry)
+            refusal(Reason::KekUnavailable, e.to_string(), remedy, later(&e))
         })?;
         seal::seal_release(envelope.recipient, &purpose, &dek, envelope.token)
             .map(|sealed| (purpose.epoch, sealed))

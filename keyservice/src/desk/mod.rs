@@ -19,6 +19,7 @@ mod gate;
 mod give;
 #[cfg(test)]
 mod grants;
+mod kek;
 #[cfg(test)]
 mod life;
 mod nodes;
@@ -37,6 +38,7 @@ mod unlock;
 
 pub use case::Session;
 pub use gate::Gate;
+pub use kek::{KekStatus, SealedDek};
 pub use operator::AdminError;
 pub use rotate::Adoption;
 
@@ -53,7 +55,7 @@ use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::message::{Reason, Refusal, Retry};
 use dawnkey_secret::ConfirmToken;
 use jiff::Timestamp;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -69,7 +71,7 @@ pub struct Desk {
     /// Volumes and instances.
     pub records: Records,
     /// The only way to a DEK.
-    pub ring: KeyRing,
+    pub ring: Arc<KeyRing>,
     /// Where every verdict is written.
     pub audit: AuditLog,
     /// Counters.
@@ -86,6 +88,8 @@ pub struct Desk {
     /// Signatures that held before, for all requests.
     verified: Arc<Cache>,
     policy: RwLock<Arc<Policy>>,
+    /// Receives DEKs that the offline recovery key has opened.
+    inbox: OnceLock<dawnkey_proto::seal::Recipient>,
 }
 
 /// The parts of a [`Desk`].
@@ -120,7 +124,7 @@ impl Desk {
             service_id: parts.service_id,
             own_spki: parts.own_spki,
             records: parts.records,
-            ring: parts.ring,
+            ring: Arc::new(parts.ring),
             audit: parts.audit,
             metrics: parts.metrics,
             clock: parts.clock,
@@ -130,6 +134,7 @@ impl Desk {
             endorsements: None,
             verified: Arc::default(),
             policy: RwLock::new(Arc::new(parts.policy)),
+            inbox: OnceLock::new(),
         }
     }
 

@@ -58,11 +58,16 @@ impl World {
         let store = Arc::new(MemoryStore::default());
         let metrics = Arc::default();
         let master = MasterSecret::take(&mut [1; 32]).unwrap();
+        let records = Records::new(Arc::clone(&store) as _);
         let desk = Desk::new(Parts {
             service_id: Uuid::from_u128(0xa),
             own_spki: SpkiDigest([2; 32]),
-            records: Records::new(Arc::clone(&store) as _),
-            ring: KeyRing::new(Arc::new(Cluster::new("cluster", master, [3; 32]))),
+            ring: KeyRing::of_one(
+                Arc::new(Cluster::new("cluster", master, [3; 32])),
+                records.clone(),
+            )
+            .await,
+            records,
             audit: AuditLog::open(&audit).unwrap(),
             metrics: Arc::clone(&metrics),
             clock: Arc::new(now),

@@ -2,14 +2,43 @@
 //!
 //! Nothing but [`KeyRing::dek`] yields a DEK, and it takes an [`Approval`], which only policy (for an
 //! attested node) or a mutual-TLS connection of an operator can make.
+//!
+//! - [`ring`]: which provider is active, as the store keeps it for all replicas.
+//! - `seat`, `circuit`, `race`: one provider, whether it answers, and asking several.
+//! - `keyring`: making and unwrapping DEKs; `cache` keeps unwrapped ones for a while.
+//! - `rewrap`: moving every DEK to the active provider, again and again until none is left.
+//! - [`doctor`]: proving a provider live.
+//!
+//! [`Approval`]: crate::approval::Approval
 
+mod cache;
+mod circuit;
+pub mod doctor;
+mod keyring;
 mod named;
+mod race;
+mod renew;
+mod rewrap;
+pub mod ring;
+mod seat;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_rewrap;
 
-use crate::approval::Approval;
-use dawnkey_kek::{Aad, KekError, Provider};
-use dawnkey_secret::Dek;
+pub use cache::CacheLimits;
+pub use circuit::Readiness;
+pub use keyring::{KeyRing, Settings};
+pub use rewrap::{Progress, Usage};
+pub use seat::Seat;
+
+use dawnkey_kek::recovery::RecoveryError;
+use dawnkey_kek::{KekError, Retry};
+use dawnkey_store::StoreError;
+use ring::RingRefusal;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// The DEK of one epoch as the store keeps it: wrapped by one provider or several.
@@ -20,6 +49,9 @@ pub struct WrappedDek {
     pub epoch: u32,
     /// The same DEK, wrapped; each alone is enough.
     pub wraps: Vec<Wrap>,
+    /// The same DEK, sealed to the offline recovery recipient, where one is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
 }
 
 /// A DEK wrapped by one provider, or derivable by it.
@@ -36,6 +68,17 @@ pub struct Wrap {
     pub version: Option<String>,
 }
 
+/// A DEK sealed to the offline recovery recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// Fingerprint of the recipient's key.
+    pub recipient: String,
+    /// As [`dawnkey_kek::recovery`] seals it.
+    #[serde(with = "hex::serde")]
+    pub sealed: Vec<u8>,
+}
+
 impl WrappedDek {
     /// What `provider` derives by itself.
     #[must_use]
@@ -48,11 +91,12 @@ impl WrappedDek {
         Self {
             epoch,
             wraps: vec![wrap],
+            recovery: None,
         }
     }
 }
 
-/// A DEK could not be made or unwrapped.
+/// A DEK could not be made or unwrapped, or the ring not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
     /// The record has no DEK of that epoch. It is never made anew.
@@ -73,128 +117,83 @@ pub enum RingError {
         /// The providers named in the record.
         provider: String,
     },
+    /// No provider could unwrap it.
+    #[error("unwrap the DEK of volume {volume}: {}", listed(.failures))]
+    Unwrap {
+        /// The volume.
+        volume: Uuid,
+        /// What each provider said, at least one.
+        failures: Vec<KekError>,
+    },
+    /// The provider that is active according to the store is not in this replica's configuration.
+    #[error(
+        "wrap a DEK: the active provider is `{0}`, which this replica does not have; configure it, or rotate to another"
+    )]
+    ActiveNotHere(String),
+    /// What a provider has just wrapped does not unwrap to the same DEK: nothing of it is kept.
+    #[error(
+        "wrap a DEK: provider `{0}` gave back another DEK than it was given; its wrap was thrown away"
+    )]
+    Unproven(String),
     /// There are no random bytes.
     #[error("make a DEK: the random generator of this system does not work")]
     NoRandom,
     /// The provider failed.
     #[error(transparent)]
     Provider(#[from] KekError),
+    /// The ring cannot be changed so.
+    #[error(transparent)]
+    Refused(#[from] RingRefusal),
+    /// Sealing to the recovery recipient failed.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-/// The configured providers: one makes DEKs, all can unwrap.
-pub struct KeyRing {
-    active: Arc<dyn Provider>,
+fn listed(failures: &[KekError]) -> String {
+    let texts: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    texts.join("; ")
 }
 
-impl KeyRing {
-    /// A ring with one provider.
+impl RingError {
+    /// Whether trying again can help: the most hopeful of what the providers said.
     #[must_use]
-    pub fn new(active: Arc<dyn Provider>) -> Self {
-        Self { active }
-    }
-
-    /// Name of the active provider.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.active.name()
-    }
-
-    /// Makes the DEK of a new volume or epoch and wraps it.
-    pub async fn create(&self, volume: Uuid, epoch: u32) -> Result<WrappedDek, RingError> {
-        let aad = Aad::new(volume, epoch);
-        if let Some(derived) = self.active.derive(&aad) {
-            derived?;
-            return Ok(WrappedDek::derived(self.name(), epoch));
-        }
-        let dek =
-            Dek::fill(|bytes| aws_lc_rs::rand::fill(bytes)).map_err(|_| RingError::NoRandom)?;
-        let wrapped = self.active.wrap(&dek, &aad).await?;
-        let wrap = Wrap {
-            provider: self.name().to_owned(),
-            blob: wrapped.blob,
-            version: wrapped.version,
+    pub fn retry(&self) -> Retry {
+        let hopeful = |failures: &[KekError]| {
+            let all = || failures.iter().map(|failure| failure.cause.retry());
+            [Retry::Later, Retry::Operator]
+                .into_iter()
+                .find(|class| all().any(|found| found == *class))
+                .unwrap_or(Retry::Never)
         };
-        Ok(WrappedDek {
-            epoch,
-            wraps: vec![wrap],
-        })
+        match self {
+            Self::Unwrap { failures, .. } => hopeful(failures),
+            Self::Provider(error) => hopeful(std::slice::from_ref(error)),
+            Self::NoRandom | Self::Store(_) => Retry::Later,
+            Self::NoDek { .. }
+            | Self::NoProvider { .. }
+            | Self::ActiveNotHere(_)
+            | Self::Unproven(_)
+            | Self::Refused(_)
+            | Self::Recovery(_) => Retry::Operator,
+        }
     }
 
-    /// The DEK of the volume and epoch that the approval is for, out of the volume's `deks`. Uses the approval up.
-    pub async fn dek(&self, approval: Approval, deks: &[WrappedDek]) -> Result<Dek, RingError> {
-        let (volume, epoch) = (approval.volume(), approval.epoch());
-        let wrapped = deks
-            .iter()
-            .find(|dek| dek.epoch == epoch)
-            .ok_or(RingError::NoDek { volume, epoch })?;
-        let ours = |wrap: &&Wrap| wrap.provider == self.active.name();
-        let wrap = wrapped.wraps.iter().find(ours).ok_or_else(|| {
-            let names: Vec<&str> = wrapped.wraps.iter().map(|w| w.provider.as_str()).collect();
-            RingError::NoProvider {
-                volume,
-                provider: names.join("`, `"),
-            }
-        })?;
-        let aad = Aad::new(volume, epoch);
-        Ok(self.active.unwrap(&wrap.blob, &aad).await?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use dawnkey_kek::cluster::Cluster;
-    use dawnkey_secret::MasterSecret;
-
-    fn ring() -> KeyRing {
-        let master = MasterSecret::take(&mut [1; 32]).unwrap();
-        KeyRing::new(Arc::new(Cluster::new("cluster", master, [2; 32])))
-    }
-
-    #[tokio::test]
-    async fn refuses_to_make_a_missing_dek_anew() {
-        let volume = Uuid::from_u128(1);
-        let approval = Approval::for_test(volume, 1);
-        assert_eq!(
-            ring().dek(approval, &[]).await.unwrap_err(),
-            RingError::NoDek { volume, epoch: 1 }
-        );
-    }
-
-    #[tokio::test]
-    async fn refuses_dek_of_a_provider_that_is_not_configured() {
-        let volume = Uuid::from_u128(1);
-        let foreign = WrappedDek::derived("aws", 1);
-        let refused = ring()
-            .dek(Approval::for_test(volume, 1), &[foreign])
-            .await
-            .unwrap_err();
-        assert!(matches!(refused, RingError::NoProvider { provider, .. } if provider == "aws"));
-    }
-
-    #[tokio::test]
-    async fn dek_is_the_one_of_the_approved_volume_and_epoch() {
-        let (ring, volume) = (ring(), Uuid::from_u128(1));
-        let deks = [
-            ring.create(volume, 1).await.unwrap(),
-            ring.create(volume, 2).await.unwrap(),
-        ];
-        let first = ring
-            .dek(Approval::for_test(volume, 1), &deks)
-            .await
-            .unwrap();
-        let again = ring
-            .dek(Approval::for_test(volume, 1), &deks)
-            .await
-            .unwrap();
-        let second = ring
-            .dek(Approval::for_test(volume, 2), &deks)
-            .await
-            .unwrap();
-        let other = Approval::for_test(Uuid::from_u128(2), 1);
-        assert_eq!(first, again);
-        assert_ne!(first, second);
-        assert_ne!(first, ring.dek(other, &deks).await.unwrap());
+    /// How long the KMS asks to be left alone, in seconds, if it says so.
+    #[must_use]
+    pub fn after(&self) -> Option<u32> {
+        let failures = match self {
+            Self::Unwrap { failures, .. } => failures.as_slice(),
+            Self::Provider(error) => std::slice::from_ref(error),
+            _ => return None,
+        };
+        let asked = |failure: &KekError| match failure.cause {
+            dawnkey_kek::Cause::Throttled { after } => after,
+            _ => None,
+        };
+        let shortest = failures.iter().filter_map(asked).min()?;
+        u32::try_from(shortest.as_secs()).ok()
     }
 }

@@ -99,6 +99,7 @@ impl Policy {
             takes_over: listed || rules.owner == Owner::Any,
             boot: boot_id(claims),
             reopens: matches!(moment, Moment::Closed(_)),
+            may_cache: rules.cache_dek,
         };
         Ok(Admitted {
             approval: Approval::for_node(volume, node),

@@ -235,6 +235,8 @@ pub struct VolumePolicy {
     pub reopen: Reopening,
     /// Whether volumes with other makers' headers may be opened.
     pub adopted: bool,
+    /// Its unwrapped DEK may be remembered for a while, as `[kek] cache_seconds` says.
+    pub cache_dek: bool,
 }
 
 /// A policy file, read and checked.

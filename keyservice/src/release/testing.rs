@@ -111,6 +111,7 @@ impl Service {
             takes_over: node > 100,
             boot: self.boot,
             reopens: self.reopens,
+            may_cache: false,
         };
         let approval = Approval::for_node(&self.record, node);
         let rules = self.rules();

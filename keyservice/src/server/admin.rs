@@ -2,6 +2,7 @@
 
 use super::stream::{Caller, Operator};
 use crate::desk::{AdminError, Adoption, Desk};
+use crate::kek::RingError;
 use crate::kubernetes::Shown;
 use crate::nodes::{NodeRecord, Standing};
 use crate::volume::{Digest32, InstanceRecord, Kind, VolumeRecord};
@@ -21,21 +22,21 @@ pub(super) struct Admins {
     pub tasks: TaskTracker,
 }
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(super) type Answer<T> = Result<Response<T>, Status>;
 
-fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
+pub(super) fn operator<T>(request: &Request<T>) -> Result<Operator, Status> {
     match request.extensions().get::<Caller>() {
         Some(Caller::Operator(operator)) => Ok(operator.clone()),
         _ => Err(Status::unauthenticated("no admin certificate")),
     }
 }
 
-fn status(error: &AdminError) -> Status {
+pub(super) fn status(error: &AdminError) -> Status {
     let code = match error {
         AdminError::NotFound(_) => Code::NotFound,
         AdminError::Exists(_) => Code::AlreadyExists,
         AdminError::Invalid(_) => Code::InvalidArgument,
-        AdminError::State(_) => Code::FailedPrecondition,
+        AdminError::State(_) | AdminError::Kek(RingError::Refused(_)) => Code::FailedPrecondition,
         AdminError::Store(_) | AdminError::Audit(_) | AdminError::Kek(_) => Code::Unavailable,
     };
     Status::new(code, error.to_string())
@@ -325,7 +326,7 @@ impl Admin for Admins {
             policy_digest: desk.policy().digest.clone(),
             audit_records: head.seq,
             audit_head: hex::encode(head.hash),
-            kek: desk.ring.name().to_owned(),
+            kek: desk.ring.name(),
             store: desk.records.backend().to_owned(),
             warnings: desk
                 .endorsements()

@@ -8,8 +8,10 @@ mod accept;
 mod admin;
 mod guest;
 mod health;
+mod keks;
 pub mod limits;
 mod nodes;
+mod providers;
 mod service;
 mod stream;
 #[cfg(test)]
@@ -17,6 +19,7 @@ mod tests;
 mod tls;
 
 pub(crate) use guest::Guest;
+pub use providers::examine;
 pub use service::{Addresses, Running, Service, StartError};
 pub use stream::Operator;
 pub use tls::IdentityError;

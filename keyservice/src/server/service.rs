@@ -3,24 +3,27 @@
 use super::accept::{Audience, Door, accept};
 use super::admin::Admins;
 use super::health;
+use super::keks::Keks;
 use super::limits::{ConnectionCap, RateLimit};
 use super::nodes::Nodes;
+use super::providers;
 use super::tls::{self, IdentityError};
 use crate::audit::{AuditLog, Entry, LogError};
 use crate::config::{Config, Limits, Start};
 use crate::data_keys::{DataKeys, Reviewer};
 use crate::desk::{Clock, Desk, Gate, Parts};
-use crate::kek::KeyRing;
+use crate::kek::RingError;
 use crate::kubernetes::{self, SocketError};
 use crate::metrics::Metrics;
 use crate::policy::{Policy, PolicyError, Severity, lint};
 use crate::records::Records;
 use crate::report::{self, Event};
 use dawnkey_endorse::{Endorsements, SetupError, Trust};
-use dawnkey_kek::cluster::Cluster;
+use dawnkey_kek::KekError;
 use dawnkey_proto::MAX_MESSAGE_BYTES;
 use dawnkey_proto::data_key::api_server::ApiServer;
 use dawnkey_proto::wire::admin_server::AdminServer;
+use dawnkey_proto::wire::kek_admin_server::KekAdminServer;
 use dawnkey_proto::wire::key_service_server::KeyServiceServer;
 use dawnkey_store::OpenError;
 use jiff::Timestamp;
@@ -49,6 +52,20 @@ pub enum StartError {
     /// Its store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// A provider of key-encryption keys cannot be opened.
+    #[error(transparent)]
+    Kek(#[from] KekError),
+    /// The ring of these providers cannot be joined.
+    #[error("ring of KEK providers: {0}")]
+    Ring(#[from] RingError),
+    /// The public key of the offline recovery recipient is not usable.
+    #[error("read {path} (kek.recovery_recipient): {problem}")]
+    Recipient {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Its audit log cannot be continued.
     #[error(transparent)]
     Audit(#[from] LogError),
@@ -127,10 +144,7 @@ impl Service {
 
     /// Like [`Service::start`], with another clock for leases and dates.
     pub async fn start_at(start: Start, clock: Clock) -> Result<Running, StartError> {
-        let Start {
-            config,
-            master_secret,
-        } = start;
+        let Start { config, masters } = start;
         let loaded = tls::load(&config.tls)?;
         let policy = Policy::load(&config.policy)?;
         let store = config.store.open().await?;
@@ -143,7 +157,8 @@ impl Service {
             Limits::seconds(limits.queue_seconds),
             Arc::clone(&metrics),
         );
-        let kek = Cluster::new("cluster", master_secret, config.kek.salt);
+        let records = Records::new(store);
+        let ring = providers::ring(&config.kek, masters, &records, &clock).await?;
         announce(&config, &policy);
         let begun = Entry::new("start")
             .with("version", env!("CARGO_PKG_VERSION"))
@@ -157,8 +172,8 @@ impl Service {
         let desk = Desk::new(Parts {
             service_id: config.service_id,
             own_spki: loaded.own_spki,
-            records: Records::new(store),
-            ring: KeyRing::new(Arc::new(kek)),
+            records,
+            ring,
             audit,
             metrics,
             clock,
@@ -280,7 +295,12 @@ async fn listen(
         desk: Arc::clone(&desk),
         tasks: tasks.clone(),
     });
-    let admins = grpc().add_service(admins).serve_with_incoming_shutdown(
+    let keks = KekAdminServer::new(Keks {
+        desk: Arc::clone(&desk),
+        tasks: tasks.clone(),
+    });
+    let admins = grpc().add_service(admins).add_service(keks);
+    let admins = admins.serve_with_incoming_shutdown(
         accept(
             admin,
             door(loaded.admin, Audience::Operators, LONG_LIFE),
@@ -318,6 +338,7 @@ async fn listen(
             socket: &plugin.socket,
         });
     }
+    providers::keep(&desk, &stop);
     if let Some(endorsements) = desk.endorsements().cloned() {
         let stop = stop.clone().cancelled_owned();
         // Ends with the service; what it fetches is written as a whole or not at all.

@@ -15,7 +15,6 @@ use dawnkey_agent::report::Event;
 use dawnkey_agent::run::{Job, Ports};
 use dawnkey_agent::secret::{take, take_again};
 use dawnkey_agent::unlock::Outcome;
-use dawnkey_keyservice::config::MasterSource;
 use dawnkey_keyservice::master;
 use dawnkey_proto::closing::Opened;
 use dawnkey_proto::message::Reason;
@@ -31,7 +30,7 @@ const SECRET: Uuid = Uuid::from_u128(0x77aa_1f0e_33b6_4d6e_8f2a_5d1c_0a8f_0001);
 /// The master secret as the service reads it from the pipe that the agent has filled.
 fn read(pipe: PipeReader) -> MasterSecret {
     let fd = u32::try_from(pipe.as_raw_fd()).unwrap();
-    master::read(&MasterSource::Fd, Some(fd), None).unwrap()
+    master::from_fd(fd).unwrap()
 }
 
 /// Runs the agent in an open boot, or in one that was closed with these volumes.

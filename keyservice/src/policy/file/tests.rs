@@ -22,9 +22,11 @@ fn leases_end_nothing_reopens_and_no_header_is_adopted_unless_the_file_says_so()
     assert!(!state.hold && !state.adopted && state.on_loss.is_none());
     assert_eq!(state.reopen, Reopening::Refuse);
     let all = "hold = true\non_loss = \"suspend\"\nreopen = \"allow\"\nadopted = true";
+    let uncached = parse(&FILE.replacen("instances = []", "cache_dek = false", 1)).unwrap();
+    assert!(!uncached.volume_policies["state"].cache_dek);
     let policy = parse(&FILE.replacen("instances = []", all, 1)).unwrap();
     let state = &policy.volume_policies["state"];
-    assert!(state.hold && state.adopted);
+    assert!(state.hold && state.adopted && state.cache_dek);
     assert_eq!(state.on_loss, Some(OnLoss::Suspend));
     assert_eq!(state.reopen, Reopening::Allow);
 }

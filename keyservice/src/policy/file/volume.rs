@@ -36,6 +36,12 @@ pub(super) struct Entry {
     reopen: Reopening,
     #[serde(default)]
     adopted: bool,
+    #[serde(default = "yes")]
+    cache_dek: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 pub(super) fn read(path: &Path, name: &str, entry: Entry) -> Result<VolumePolicy, PolicyError> {
@@ -98,5 +104,6 @@ pub(super) fn read(path: &Path, name: &str, entry: Entry) -> Result<VolumePolicy
         on_loss: on_loss.transpose()?,
         reopen: entry.reopen,
         adopted: entry.adopted,
+        cache_dek: entry.cache_dek,
     })
 }

@@ -10,12 +10,14 @@ mod administration;
 mod connections;
 mod data_keys;
 mod exchange;
+mod keks;
 mod life;
 mod lifecycle;
 
 use super::{Running, Service, StartError};
 use crate::config::{Config, Start};
 use crate::evidence::FORGED;
+use crate::master::Masters;
 use crate::policy::testing::{FILE, claims};
 use dawnkey_attest::claims::Claims;
 use dawnkey_proto::binding::{Bound, Role, SpkiDigest, binder};
@@ -132,7 +134,9 @@ admin_ca = "admin-ca.pem"
 [store]
 kind = "redb"
 path = "dawnkey.redb"
-[kek.cluster]
+[[kek.provider]]
+name = "cluster"
+kind = "cluster"
 salt = "{}"
 master_secret = "fd"
 [policy]
@@ -154,7 +158,7 @@ file = "audit.log"
         let master_secret = MasterSecret::take(&mut [1; 32]).unwrap();
         Service::start(Start {
             config: self.config(),
-            master_secret,
+            masters: Masters::one("cluster", master_secret),
         })
         .await
     }

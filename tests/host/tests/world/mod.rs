@@ -17,6 +17,7 @@ pub mod relay;
 use dawnkey_agent::config::{Endpoint, Pace, ServiceConfig};
 use dawnkey_attest::fake::SwtpmCa;
 use dawnkey_keyservice::config::{Config, Start};
+use dawnkey_keyservice::master::Masters;
 use dawnkey_keyservice::server::{Running, Service};
 use dawnkey_proto::tls::Pin;
 use dawnkey_secret::MasterSecret;
@@ -192,7 +193,7 @@ async fn serve(dir: &Path, config: &str, master_secret: MasterSecret) -> Running
     let config = Config::parse(&dir.join("keyservice.toml"), config).unwrap();
     let start = Start {
         config,
-        master_secret,
+        masters: Masters::one("cluster", master_secret),
     };
     Service::start(start).await.unwrap()
 }
@@ -210,7 +211,9 @@ admin_ca = "ca.pem"
 [store]
 kind = "redb"
 path = "dawnkey.redb"
-[kek.cluster]
+[[kek.provider]]
+name = "cluster"
+kind = "cluster"
 salt = "1111111111111111111111111111111111111111111111111111111111111111"
 master_secret = "fd"
 [policy]

@@ -1,6 +1,7 @@
 //! A key service with the plugin, and its operator.
 
 use dawnkey_keyservice::config::{Config, Start};
+use dawnkey_keyservice::master::Masters;
 use dawnkey_keyservice::server::{Running, Service};
 use dawnkey_proto::one_shot::OneShot;
 use dawnkey_proto::tls::{Clock, Identity, Pin, client_config};
@@ -79,7 +80,9 @@ admin_ca = "ca.pem"
 [store]
 kind = "redb"
 path = "dawnkey.redb"
-[kek.cluster]
+[[kek.provider]]
+name = "cluster"
+kind = "cluster"
 salt = "1111111111111111111111111111111111111111111111111111111111111111"
 master_secret = "fd"
 [policy]
@@ -95,7 +98,7 @@ uids = [{own}]
         let master_secret = MasterSecret::take(&mut [0x77; 32]).unwrap();
         let start = Start {
             config,
-            master_secret,
+            masters: Masters::one("cluster", master_secret),
         };
         Service::start(start).await.unwrap()
     }
