@@ -18,6 +18,7 @@ use crate::outcome::{EXIT_CODES, Exit, Failure};
 use crate::output::Output;
 use crate::policy::PolicyArgs;
 use crate::status::StatusArgs;
+use crate::store::StoreArgs;
 use crate::volume::VolumeArgs;
 use clap::{Parser, Subcommand};
 
@@ -62,6 +63,8 @@ enum Command {
   dawnkey status
   dawnkey status --profile /etc/dawnkey/admin.toml --json")]
     Status(StatusArgs),
+    /// Move records to another store or another key service
+    Store(StoreArgs),
     /// Check, explain and extend policy files
     Policy(PolicyArgs),
     /// Show, verify and save recorded evidence
@@ -99,6 +102,7 @@ impl Cli {
             Command::Kek(args) => args.run(output),
             Command::Doctor(args) => args.run(output),
             Command::Status(args) => args.run(output),
+            Command::Store(args) => args.run(output),
             Command::Policy(args) => args.run(output),
             Command::Audit(args) => args.run(output),
             Command::Evidence(args) => args.run(output),

@@ -27,6 +27,7 @@ mod output;
 mod policy;
 mod profile;
 mod status;
+mod store;
 mod volume;
 
 use clap::Parser;

@@ -95,6 +95,8 @@ pub struct Limits {
     pub connection_seconds: u32,
     /// How long a lease lives without Confirm.
     pub lease_seconds: u32,
+    /// How far the clocks of services over one store may be apart; without it 120 where the store can be shared, else 0.
+    pub clock_skew_seconds: Option<u32>,
     /// How long a stopping service waits for what it is doing.
     pub shutdown_seconds: u32,
 }
@@ -111,6 +113,7 @@ impl Default for Limits {
             handshake_seconds: 5,
             connection_seconds: 60,
             lease_seconds: 600,
+            clock_skew_seconds: None,
             shutdown_seconds: 20,
         }
     }
@@ -278,10 +281,25 @@ fn check(limits: &Limits) -> Result<(), (&'static str, &'static str)> {
     if limits.connections > 1 << 20 {
         return Err(("limits.connections", "must be at most 1048576"));
     }
+    if limits.clock_skew_seconds.is_some_and(|skew| skew > 3600) {
+        return Err(("limits.clock_skew_seconds", "must be at most 3600"));
+    }
     if limits.concurrent_unlocks > 1024 {
         return Err(("limits.concurrent_unlocks", "must be at most 1024"));
     }
     Ok(())
+}
+
+/// Largest difference of clocks that is allowed for by itself where a store can be shared.
+const SHARED_SKEW: u32 = 120;
+
+impl Config {
+    /// How far the clocks of services over the store may be apart, in seconds.
+    #[must_use]
+    pub fn skew_seconds(&self) -> u32 {
+        let usual = if self.store.shared() { SHARED_SKEW } else { 0 };
+        self.limits.clock_skew_seconds.unwrap_or(usual)
+    }
 }
 
 impl Limits {

@@ -167,6 +167,36 @@ impl Records {
         Ok(forgotten)
     }
 
+    /// Keys of a table, in their order.
+    pub async fn keys_of(&self, table: Table) -> Result<Vec<Vec<u8>>, StoreError> {
+        let rows = self.store.list(table).await?;
+        Ok(rows.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// A record of any table, as its JSON.
+    pub async fn raw(&self, table: Table, key: &[u8]) -> Result<serde_json::Value, StoreError> {
+        Ok(self.read(table, key).await?.record)
+    }
+
+    /// Makes a record of any table from its JSON; [`StoreError::Exists`] when the key is taken.
+    pub async fn create_raw(
+        &self,
+        table: Table,
+        key: &[u8],
+        record: &serde_json::Value,
+    ) -> Result<(), StoreError> {
+        self.store.create(table, key, encode(record)?).await
+    }
+
+    /// Removes a volume as if it had never been.
+    #[cfg(test)]
+    pub(crate) async fn remove_volume(&self, id: Uuid) {
+        let (table, key) = (Table::Volumes, id.as_bytes());
+        if let Ok(stored) = self.store.get(table, key).await {
+            let _ = self.store.remove(table, key, stored.version).await;
+        }
+    }
+
     /// Reads something, to learn whether the store works.
     pub async fn probe(&self) -> Result<(), StoreError> {
         match self.volume(Uuid::nil()).await {

@@ -221,6 +221,22 @@ pub struct VolumeRecord {
     pub created: Timestamp,
     /// When its DEK was last released.
     pub last_unlock: Option<Timestamp>,
+    /// The service that has it now, if it was handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
+    /// The export that it came by, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Digest32>,
+}
+
+/// A volume was handed over: this service gives no key of it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moved {
+    /// The service that it was handed to, and to no other.
+    pub to: Uuid,
+    /// When.
+    pub at: Timestamp,
 }
 
 impl VolumeRecord {
@@ -250,6 +266,8 @@ impl VolumeRecord {
             progress: None,
             created: now,
             last_unlock: None,
+            moved: None,
+            origin: None,
         }
     }
 

@@ -29,11 +29,16 @@ mod operator;
 #[cfg(test)]
 mod refusals;
 mod renew;
+#[cfg(test)]
+mod replicas;
 mod rotate;
 #[cfg(test)]
 mod tee;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transfer;
+#[cfg(test)]
+mod transfers;
 mod unlock;
 
 pub use case::Session;
@@ -41,6 +46,7 @@ pub use gate::Gate;
 pub use kek::{KekStatus, SealedDek};
 pub use operator::AdminError;
 pub use rotate::Adoption;
+pub use transfer::{Import, Imported};
 
 use crate::audit::AuditLog;
 use crate::kek::KeyRing;
@@ -84,6 +90,7 @@ pub struct Desk {
     pub gate: Gate,
     /// When the service started.
     pub started: Instant,
+    skew_seconds: u32,
     endorsements: Option<Arc<Endorsements>>,
     /// Signatures that held before, for all requests.
     verified: Arc<Cache>,
@@ -131,6 +138,7 @@ impl Desk {
             lease_seconds: parts.lease_seconds,
             gate: parts.gate,
             started: Instant::now(),
+            skew_seconds: 0,
             endorsements: None,
             verified: Arc::default(),
             policy: RwLock::new(Arc::new(parts.policy)),
@@ -142,6 +150,13 @@ impl Desk {
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets the clocks of services over the same store be so far apart.
+    #[must_use]
+    pub fn with_skew(mut self, seconds: u32) -> Self {
+        self.skew_seconds = seconds;
+        self
     }
 
     /// Looks for what evidence needs beside itself in `endorsements`.

@@ -2,6 +2,7 @@
 
 use super::Desk;
 use super::commit::CommitError;
+use super::transfer::moved_to;
 use crate::approval::Approval;
 use crate::audit::{Entry, LogError};
 use crate::kek::RingError;
@@ -166,6 +167,10 @@ impl Desk {
             let before: Versioned<VolumeRecord> =
                 self.records.volume(id).await.map_err(found(id))?;
             let after = make(&before.record)?;
+            // Another service has it: here it can be forgotten, and nothing else.
+            if let (Some(moved), false) = (&before.record.moved, after.state == State::Retired) {
+                return Err(moved_to(id, moved.to));
+            }
             let holder = before.record.instance.map(|i| i.to_string());
             let entry = entry
                 .clone()
@@ -194,6 +199,9 @@ impl Desk {
         if record.state == State::Retired {
             let text = format!("volume {id} is retired, its DEKs are forgotten");
             return Err(AdminError::State(text));
+        }
+        if let Some(moved) = &record.moved {
+            return Err(moved_to(id, moved.to));
         }
         let epoch = if epoch == 0 { record.epoch } else { epoch };
         let approval = Approval::for_operator(&record, epoch, operator);

@@ -318,6 +318,7 @@ impl Desk {
         Ok(Rules {
             rollback: rules.rollback,
             lease_seconds: self.lease_seconds,
+            skew_seconds: self.skew_seconds,
             hold: rules.hold,
             on_loss: rules.on_loss.unwrap_or_default(),
             adopted: rules.adopted,

@@ -86,6 +86,8 @@ pub struct Rules {
     pub rollback: Rollback,
     /// Length of a lease in seconds.
     pub lease_seconds: u32,
+    /// How far the clocks of two services over one store may be apart, in seconds: another instance waits so much longer.
+    pub skew_seconds: u32,
     /// The lease lives on after Confirm.
     pub hold: bool,
     /// What the holder does when it loses the lease.
@@ -174,7 +176,7 @@ fn try_decide(
 ) -> Result<Granted, Refusal> {
     let node = subject(&approval, record)?.clone();
     usable(record)?;
-    owner(&node, record, now)?;
+    owner(&node, record, rules.skew_seconds, now)?;
     reopen::moment(&node, ask, record)?;
     let Placed {
         epoch,
@@ -240,6 +242,18 @@ fn subject<'a>(approval: &'a Approval, record: &VolumeRecord) -> Result<&'a Node
 }
 
 fn usable(record: &VolumeRecord) -> Result<(), Refusal> {
+    if let Some(moved) = &record.moved {
+        return Err(Refusal {
+            reason: Reason::VolumeMoved,
+            detail: format!(
+                "volume {} was handed over to key service {}",
+                record.id, moved.to
+            ),
+            remedy: "name that service's address in the node's configuration".into(),
+            // The address may be a name that is about to mean the other service.
+            retry: Retry::After(30),
+        });
+    }
     match record.state {
         State::Provisioning | State::Active => Ok(()),
         State::Retired => Err(refuse(
@@ -253,7 +267,14 @@ fn usable(record: &VolumeRecord) -> Result<(), Refusal> {
     }
 }
 
-fn owner(node: &Node, record: &VolumeRecord, now: Timestamp) -> Result<(), Refusal> {
+/// Whoever gave the lease may have a clock that is behind ours: its end by our clock is not its end by theirs, or the
+/// holder's. Once our clock shows the end and the largest difference of two clocks more, it has ended by all.
+fn owner(
+    node: &Node,
+    record: &VolumeRecord,
+    skew_seconds: u32,
+    now: Timestamp,
+) -> Result<(), Refusal> {
     let owned = record.instance.is_none_or(|owner| owner == node.instance);
     if !owned && !node.takes_over {
         return Err(refuse(
@@ -265,9 +286,11 @@ fn owner(node: &Node, record: &VolumeRecord, now: Timestamp) -> Result<(), Refus
             "if the machine was replaced, list the new instance under `instances` of its volume policy; where machines come and go, set owner = \"any\" there",
         ));
     }
-    match record.live_lease(now) {
+    let ends = |lease: &LeaseRecord| until(lease.expires, skew_seconds);
+    let lease = record.lease.as_ref().filter(|lease| ends(lease) > now);
+    match lease {
         Some(lease) if lease.holder != node.instance => {
-            let left = lease.expires.duration_since(now).as_secs().max(0);
+            let left = ends(lease).duration_since(now).as_secs().max(0);
             Err(Refusal {
                 reason: Reason::LeaseHeld,
                 detail: format!(

@@ -72,6 +72,8 @@ pub(super) struct Service {
     pub now: Timestamp,
     /// The launch that asks, where evidence names one.
     pub boot: Option<Digest32>,
+    /// Largest difference of two clocks, in seconds.
+    pub skew: u32,
     draws: u8,
 }
 
@@ -87,6 +89,7 @@ impl Service {
             reopens: false,
             now: at(0),
             boot: None,
+            skew: 0,
             draws: 0,
         }
     }
@@ -128,6 +131,7 @@ impl Service {
         Rules {
             rollback: self.rollback,
             lease_seconds: LEASE,
+            skew_seconds: self.skew,
             hold: self.hold,
             on_loss: OnLoss::Suspend,
             adopted: self.adopted,

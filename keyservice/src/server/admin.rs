@@ -1,7 +1,7 @@
 //! The gRPC service for operators: a thin coat over the desk.
 
 use super::stream::{Caller, Operator};
-use crate::desk::{AdminError, Adoption, Desk};
+use crate::desk::{AdminError, Adoption, Desk, Import};
 use crate::kek::RingError;
 use crate::kubernetes::Shown;
 use crate::nodes::{NodeRecord, Standing};
@@ -310,6 +310,60 @@ impl Admin for Admins {
         let work = async move { desk.forget_instance(&operator, id).await };
         let forgotten = self.done("forget-instance", work).await?;
         Ok(Response::new(instance(forgotten, None)))
+    }
+
+    async fn list_records(
+        &self,
+        request: Request<wire::ListRecordsRequest>,
+    ) -> Answer<wire::ListRecordsAnswer> {
+        operator(&request)?;
+        let desk = Arc::clone(&self.desk);
+        let asked = request.into_inner();
+        let work = async move { desk.record_keys(&asked.table).await };
+        let keys = self.done("list-records", work).await?;
+        Ok(Response::new(wire::ListRecordsAnswer {
+            keys,
+            service_id: self.desk.service_id.as_bytes().to_vec(),
+        }))
+    }
+
+    async fn export_records(
+        &self,
+        request: Request<wire::ExportRecordsRequest>,
+    ) -> Answer<wire::ExportRecordsAnswer> {
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let asked = request.into_inner();
+        let to = match asked.hand_over_to.as_slice() {
+            [] => None,
+            bytes => Some(Uuid::from_slice(bytes).map_err(|_| {
+                let found = bytes.len();
+                Status::invalid_argument(format!("hand_over_to: {found} bytes instead of 16"))
+            })?),
+        };
+        let work = async move {
+            desk.export_records(&operator, &asked.table, &asked.keys, to)
+                .await
+        };
+        let records = self.done("export-records", work).await?;
+        Ok(Response::new(wire::ExportRecordsAnswer { records }))
+    }
+
+    async fn import_records(
+        &self,
+        request: Request<wire::ImportRecordsRequest>,
+    ) -> Answer<wire::ImportRecordsAnswer> {
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let asked = request.into_inner();
+        let how = Import {
+            dry_run: asked.dry_run,
+            restore: asked.restore,
+        };
+        let work = async move { desk.import_records(&operator, &asked.records, how).await };
+        let done = self.done("import-records", work).await?;
+        Ok(Response::new(wire::ImportRecordsAnswer {
+            imported: done.created,
+            present: done.present,
+        }))
     }
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<wire::StatusAnswer> {

@@ -25,7 +25,7 @@ use dawnkey_proto::data_key::api_server::ApiServer;
 use dawnkey_proto::wire::admin_server::AdminServer;
 use dawnkey_proto::wire::kek_admin_server::KekAdminServer;
 use dawnkey_proto::wire::key_service_server::KeyServiceServer;
-use dawnkey_store::OpenError;
+use dawnkey_store::{OpenError, Store};
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -144,10 +144,19 @@ impl Service {
 
     /// Like [`Service::start`], with another clock for leases and dates.
     pub async fn start_at(start: Start, clock: Clock) -> Result<Running, StartError> {
+        let store = start.config.store.open().await?;
+        Self::start_over(start, clock, store).await
+    }
+
+    /// Like [`Service::start_at`], over a store that is open already.
+    pub async fn start_over(
+        start: Start,
+        clock: Clock,
+        store: Arc<dyn Store>,
+    ) -> Result<Running, StartError> {
         let Start { config, masters } = start;
         let loaded = tls::load(&config.tls)?;
         let policy = Policy::load(&config.policy)?;
-        let store = config.store.open().await?;
         let audit = AuditLog::open(&config.audit)?;
         let metrics = Arc::new(Metrics::default());
         let limits = &config.limits;
@@ -181,12 +190,10 @@ impl Service {
             gate,
             policy,
         });
-        listen(
-            config,
-            loaded,
-            Arc::new(desk.with_endorsements(endorsements)),
-        )
-        .await
+        let desk = desk
+            .with_endorsements(endorsements)
+            .with_skew(config.skew_seconds());
+        listen(config, loaded, Arc::new(desk)).await
     }
 }
 
