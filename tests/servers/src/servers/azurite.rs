@@ -39,7 +39,7 @@ impl Azurite {
         server.args(["--skipApiVersionCheck", "--disableTelemetry", "--location"]);
         server.arg(scratch.path().join("data"));
         let mut process = Process::start(&mut server, &scratch.path().join("log"));
-        process.wait_port(port, Duration::from_secs(120));
+        process.wait_port(port, Duration::from_secs(300));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("node/make_container.mjs");
         run(Command::new("node")
             .arg(script)

@@ -52,7 +52,7 @@ fn running(mut command: Command, port: u16) -> Gcs {
     let scratch = tempfile::tempdir().unwrap();
     command.current_dir(scratch.path());
     let mut process = Process::start(&mut command, &scratch.path().join("log"));
-    process.wait_port(port, Duration::from_secs(120));
+    process.wait_port(port, Duration::from_secs(300));
     Gcs {
         _process: process,
         _scratch: scratch,

@@ -1,6 +1,6 @@
 //! One module per server: how it is had, started, and made to fail.
 
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "s3"))]
 pub mod aws;
 #[cfg(feature = "azure-blob")]
 pub mod azurite;
@@ -18,8 +18,12 @@ pub mod pykmip;
 pub mod softhsm;
 
 /// A file of mode 0600 with this text.
-#[cfg(feature = "azure-blob")]
-pub(crate) fn credential(directory: &std::path::Path, text: &str) -> std::path::PathBuf {
+///
+/// # Panics
+/// When it cannot be written.
+#[cfg(any(feature = "azure-blob", feature = "s3"))]
+#[must_use]
+pub fn credential(directory: &std::path::Path, text: &str) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let path = directory.join("credential");
     std::fs::write(&path, text).unwrap();

@@ -115,7 +115,7 @@ impl Postgres {
             ready.status().is_ok_and(|s| s.success()).then_some(())
         };
         self.process
-            .wait("PostgreSQL", Duration::from_secs(120), look);
+            .wait("PostgreSQL", Duration::from_secs(300), look);
     }
 }
 

@@ -21,5 +21,7 @@ mod kubernetes;
 mod pkcs11;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "s3")]
+mod s3;
 #[cfg(feature = "tpm")]
 mod tpm;
