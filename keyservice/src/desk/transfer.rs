@@ -76,7 +76,9 @@ fn invalid<T>(problem: String) -> Result<T, AdminError> {
 
 /// The tables that are exported: all but those that belong to a service rather than to what it keeps.
 fn table(name: &str) -> Result<Table, AdminError> {
-    let known = Table::ALL.into_iter().find(|table| *table != Table::Ring && table.name() == name);
+    let known = Table::ALL
+        .into_iter()
+        .find(|table| *table != Table::Ring && table.name() == name);
     known.ok_or_else(|| AdminError::Invalid(format!("there is no table `{}`", printable(name))))
 }
 

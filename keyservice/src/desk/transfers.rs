@@ -28,7 +28,9 @@ async fn other(master: u8) -> World {
     let mut desk = Arc::into_inner(world.desk).unwrap();
     desk.service_id = Uuid::from_u128(0xb);
     let master = MasterSecret::take(&mut [master; 32]).unwrap();
-    desk.ring = KeyRing::new(Arc::new(Cluster::new("cluster", master, [3; 32])));
+    let cluster = Arc::new(Cluster::new("cluster", master, [3; 32]));
+    let ring = KeyRing::of_one(cluster, desk.records.clone()).await;
+    desk.ring = Arc::new(ring);
     world.desk = Arc::new(desk);
     world
 }

@@ -27,7 +27,6 @@ pub fn fake(bucket: &str) -> Gcs {
     let port = ports::free();
     let mut server = Command::new(go::program("fake-gcs-server"));
     server.args(["-port", &port.to_string(), "-bucket", bucket]);
-    server.args(["-public", &format!("127.0.0.1:{port}")]);
     running(server, port)
 }
 
