@@ -107,6 +107,24 @@ fn check_accepts_a_usable_configuration_and_prints_policy_findings() {
 }
 
 #[test]
+fn doctor_proves_the_provider_without_a_running_service() {
+    let site = site();
+    let mut child = command(site.path())
+        .args(["--doctor", "--master-secret-fd", "0"])
+        .spawn()
+        .unwrap();
+    // A program that may not lock its memory reads nothing.
+    let _ = child.stdin.take().unwrap().write_all(&[7; 32]);
+    let output = child.wait_with_output().unwrap();
+    if hardened(&output) {
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
+        assert!(said.contains("ok   round trip"), "{said}");
+        assert!(!site.path().join("dawnkey.redb").exists());
+    }
+}
+
+#[test]
 fn check_says_which_file_and_key_is_wrong() {
     for (file, text, expected) in [
         ("keyservice.toml", "service_id = 1", "service_id"),

@@ -1,5 +1,5 @@
 //! A key service at work for tests of the real binary.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use super::{Run, dawnkey, dawnkey_init_with_roots, edit};
 use dawnkey_kek::ProviderConfig;
