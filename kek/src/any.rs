@@ -5,6 +5,7 @@ use dawnkey_secret::MasterSecret;
 #[allow(unused_imports)] // without any provider
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
+use std::path::Path;
 use std::sync::Arc;
 
 #[cfg(feature = "aws")]
@@ -67,7 +68,13 @@ impl ProviderConfig {
     pub fn read<'de, D: Deserializer<'de>>(kind: Kind, from: D) -> Result<Self, D::Error> {
         match kind {
             #[cfg(feature = "cluster")]
-            Kind::Cluster => cluster::Config::deserialize(from).map(Self::Cluster),
+            Kind::Cluster => {
+                let config = cluster::Config::deserialize(from)?;
+                match config.problem() {
+                    Some(problem) => Err(D::Error::custom(problem)),
+                    None => Ok(Self::Cluster(config)),
+                }
+            }
             #[cfg(feature = "kmip")]
             Kind::Kmip => kmip::Config::deserialize(from).map(Self::Kmip),
             #[cfg(feature = "pkcs11")]
@@ -99,6 +106,17 @@ impl ProviderConfig {
         match *self {
             #[cfg(feature = "cluster")]
             Self::Cluster(ref config) => Some(&config.master_secret),
+            #[allow(unreachable_patterns)] // with no other provider built in
+            _ => None,
+        }
+    }
+
+    /// The file with the wrapped master secret that [`Self::open`] needs, and the name of the provider that opens it.
+    #[must_use]
+    pub fn wrapped_master(&self) -> Option<(&Path, &str)> {
+        match *self {
+            #[cfg(feature = "cluster")]
+            Self::Cluster(ref config) => config.wrapped_master(),
             #[allow(unreachable_patterns)] // with no other provider built in
             _ => None,
         }

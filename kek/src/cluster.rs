@@ -16,6 +16,7 @@ use dawnkey_secret::{DataKey, Dek, MasterSecret};
 use hkdf::Hkdf;
 use serde::{Deserialize, Deserializer};
 use sha2::Sha256;
+use std::path::Path;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -31,6 +32,33 @@ pub struct Config {
     pub salt: [u8; 32],
     /// Where the master secret comes from.
     pub master_secret: MasterSource,
+    /// Name of the provider that opens it, with [`MasterSource::Wrapped`].
+    pub unwrap_with: Option<String>,
+}
+
+impl Config {
+    /// The file with the wrapped master secret, and the name of the provider that opens it.
+    #[must_use]
+    pub fn wrapped_master(&self) -> Option<(&Path, &str)> {
+        match (&self.master_secret, &self.unwrap_with) {
+            (MasterSource::Wrapped(file), Some(name)) => Some((file, name)),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with it, if anything.
+    #[must_use]
+    pub fn problem(&self) -> Option<&'static str> {
+        match (&self.master_secret, &self.unwrap_with) {
+            (MasterSource::Wrapped(_), None) => Some(
+                "master_secret = \"wrapped:…\" needs unwrap_with, the name of the provider that opens it",
+            ),
+            (MasterSource::Fd | MasterSource::Credential(_), Some(_)) => {
+                Some("unwrap_with belongs to master_secret = \"wrapped:/path\"")
+            }
+            _ => None,
+        }
+    }
 }
 
 fn salt<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {

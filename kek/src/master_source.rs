@@ -1,6 +1,7 @@
 //! Where the master secret of a `cluster` provider comes from, as the configuration says it.
 
 use serde::Deserialize;
+use std::path::PathBuf;
 
 /// Where the master secret comes from. Who opens the provider reads it there.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -10,12 +11,14 @@ pub enum MasterSource {
     Fd,
     /// `credential:NAME`: a file of `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredentialEncrypted=`).
     Credential(String),
+    /// `wrapped:/path`: a file that another provider opens (`WrappedSecret`); the section's `unwrap_with` names it.
+    Wrapped(PathBuf),
 }
 
 /// The text names no source of a master secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must be \"fd\" (then start with --master-secret-fd N) or \"credential:NAME\"; the secret itself never stands in a file like this"
+    "must be \"fd\" (then start with --master-secret-fd N), \"credential:NAME\", or \"wrapped:/path\" with unwrap_with; the secret itself never stands in a file like this"
 )]
 pub struct NotASource;
 
@@ -25,6 +28,12 @@ impl TryFrom<String> for MasterSource {
     fn try_from(text: String) -> Result<Self, NotASource> {
         if text == "fd" {
             return Ok(Self::Fd);
+        }
+        if let Some(file) = text.strip_prefix("wrapped:") {
+            let absolute = file.starts_with('/');
+            return absolute
+                .then(|| Self::Wrapped(file.into()))
+                .ok_or(NotASource);
         }
         let name = text.strip_prefix("credential:").ok_or(NotASource)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

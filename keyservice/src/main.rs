@@ -3,9 +3,9 @@
 use clap::Parser;
 use dawnkey_keyservice::config::{Config, KekConfig, Start};
 use dawnkey_keyservice::kek::doctor::Examination;
-use dawnkey_keyservice::master::Masters;
+use dawnkey_keyservice::master::{self, Masters};
 use dawnkey_keyservice::policy::lint;
-use dawnkey_keyservice::server::{Service, check, examine};
+use dawnkey_keyservice::server::{Service, check, examine, wrap_master};
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +30,10 @@ struct Arguments {
     /// Open every KEK provider, prove it live, print what was found, then exit: 1 when something is not as it must be.
     #[arg(long, conflicts_with = "check")]
     doctor: bool,
+    /// Wrap the master secret of --master-secret-fd with this KEK provider and print the file for master_secret =
+    /// "wrapped:/path", then exit. Nothing in that file is secret.
+    #[arg(long, value_name = "PROVIDER", requires = "master_secret_fd", conflicts_with_all = ["check", "doctor"])]
+    wrap_master_secret: Option<String>,
     /// Read the master secret from this inherited file descriptor (master_secret = "fd" of a `cluster` provider).
     #[arg(long, value_name = "N")]
     master_secret_fd: Option<u32>,
@@ -81,6 +85,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
         return Ok(());
     }
+    if let (Some(name), Some(fd)) = (&arguments.wrap_master_secret, arguments.master_secret_fd) {
+        return wrap(&config.kek, name, fd);
+    }
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let masters = Masters::read(&config.kek, arguments.master_secret_fd, credentials)?;
     if arguments.doctor {
@@ -90,6 +97,16 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .enable_all()
         .build()?;
     runtime.block_on(serve(Start { config, masters }))
+}
+
+#[allow(clippy::print_stdout)] // the answer to --wrap-master-secret
+fn wrap(kek: &KekConfig, name: &str, fd: u32) -> Result<(), Box<dyn Error>> {
+    let secret = master::from_fd(fd)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    print!("{}", runtime.block_on(wrap_master(kek, name, &secret))?);
+    Ok(())
 }
 
 #[allow(clippy::print_stdout)] // the answer to --doctor

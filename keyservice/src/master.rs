@@ -94,6 +94,8 @@ impl Masters {
                     let none = || MasterError::NoCredentials(name.clone());
                     from_file(directory.ok_or_else(none)?.join(name))?
                 }
+                // Opened by another provider, once that is there.
+                Some(MasterSource::Wrapped(_)) => continue,
             };
             secrets.insert(provider.name.clone(), secret);
         }
@@ -115,7 +117,10 @@ impl FromIterator<(String, MasterSecret)> for Masters {
     }
 }
 
-/// Reads the master secret from an inherited file descriptor.
+/// Reads a master secret from an inherited file descriptor.
+///
+/// # Errors
+/// [`MasterError::Read`], [`MasterError::Form`].
 pub fn from_fd(fd: u32) -> Result<MasterSecret, MasterError> {
     from_file(PathBuf::from(format!("/proc/self/fd/{fd}")))
 }

@@ -73,6 +73,9 @@ impl Section {
             }
             providers.push(section);
         }
+        for section in &providers {
+            opens(section, &providers)?;
+        }
         let active = match (self.active, providers.as_slice()) {
             (_, []) => return problem("at least one [[kek.provider]] is needed".into()),
             (None, [only]) => only.name.clone(),
@@ -98,6 +101,31 @@ impl Section {
             cache: cache(self.cache_seconds, self.cache_entries)?,
             providers,
         })
+    }
+}
+
+/// What opens a wrapped master secret is another provider, whose own is not wrapped.
+fn opens(section: &ProviderSection, all: &[ProviderSection]) -> Result<(), Problem> {
+    let Some((_, name)) = section.config.wrapped_master() else {
+        return Ok(());
+    };
+    let named = all.iter().find(|other| other.name == name);
+    match named {
+        Some(other) if other.config.wrapped_master().is_none() => Ok(()),
+        Some(_) => {
+            let text = format!(
+                "`{}`: unwrap_with = `{name}`: the master secret of that one is wrapped too",
+                section.name
+            );
+            Err((PROVIDER, text))
+        }
+        None => {
+            let text = format!(
+                "`{}`: unwrap_with: no [[kek.provider]] is called `{name}`",
+                section.name
+            );
+            Err((PROVIDER, text))
+        }
     }
 }
 

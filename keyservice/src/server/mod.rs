@@ -19,7 +19,7 @@ mod tests;
 mod tls;
 
 pub(crate) use guest::Guest;
-pub use providers::examine;
+pub use providers::{examine, wrap_master};
 pub use service::{Addresses, Running, Service, StartError};
 pub use stream::Operator;
 pub use tls::IdentityError;

@@ -1,7 +1,7 @@
 //! Opening the configured KEK providers, and what goes on with them while the service runs.
 
 use super::service::StartError;
-use crate::config::KekConfig;
+use crate::config::{KekConfig, ProviderSection};
 use crate::desk::{Clock, Desk};
 use crate::kek::doctor::{self, Examination};
 use crate::kek::{KeyRing, Seat, Settings};
@@ -9,29 +9,84 @@ use crate::master::Masters;
 use crate::records::Records;
 use crate::report::{self, Event};
 use dawnkey_kek::recovery::Recipient;
-use std::path::Path;
+use dawnkey_kek::{Provider, WrappedSecret};
+use dawnkey_secret::MasterSecret;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// How often DEKs whose time is over are wiped out of the cache.
 const SWEEP: Duration = Duration::from_secs(5);
-/// Longest file that is read for a public key.
-const RECIPIENT_BYTES: u64 = 8 << 10;
+/// Longest file that is read for a public key or a wrapped master secret.
+const PUBLIC_BYTES: u64 = 64 << 10;
 
-/// Opens every provider.
+/// Opens every provider: first those that need no other one.
 async fn seats(config: &KekConfig, mut masters: Masters) -> Result<Vec<Seat>, StartError> {
-    let mut seats = Vec::with_capacity(config.providers.len());
-    for section in &config.providers {
+    let (wrapped, plain): (Vec<_>, Vec<_>) = config
+        .providers
+        .iter()
+        .partition(|section| section.config.wrapped_master().is_some());
+    let mut opened: Vec<(&ProviderSection, Arc<dyn Provider>)> = Vec::new();
+    for section in plain {
         let master = masters.take(&section.name);
         let provider = section.config.open(&section.name, master).await?;
-        seats.push(Seat::new(
-            provider,
-            section.deadline,
-            section.allow_without_aad,
-        )?);
+        opened.push((section, provider));
+    }
+    for section in wrapped {
+        let master = unwrap_master(section, &opened).await?;
+        let provider = section.config.open(&section.name, master).await?;
+        opened.push((section, provider));
+    }
+    let mut seats = Vec::with_capacity(opened.len());
+    for (section, provider) in opened {
+        let (deadline, without_aad) = (section.deadline, section.allow_without_aad);
+        seats.push(Seat::new(provider, deadline, without_aad)?);
     }
     Ok(seats)
+}
+
+/// Opens the master secret of a provider with the one that its configuration names.
+async fn unwrap_master(
+    section: &ProviderSection,
+    opened: &[(&ProviderSection, Arc<dyn Provider>)],
+) -> Result<Option<MasterSecret>, StartError> {
+    let Some((file, by)) = section.config.wrapped_master() else {
+        return Ok(None);
+    };
+    let failed = |problem: String| StartError::WrappedMaster {
+        provider: section.name.clone(),
+        path: file.to_owned(),
+        problem,
+    };
+    let (opener, provider) = opened
+        .iter()
+        .find(|(other, _)| other.name == by)
+        .ok_or_else(|| failed(format!("no provider `{by}`")))?;
+    let text = read(file).map_err(|e| failed(e.to_string()))?;
+    let wrapped = WrappedSecret::parse(&text).map_err(failed)?;
+    let unwrapped = tokio::time::timeout(opener.deadline, wrapped.unwrap(&**provider)).await;
+    let secret = unwrapped.map_err(|_| failed(format!("no answer of `{by}` in time")))??;
+    Ok(Some(secret))
+}
+
+/// Wraps a master secret with a configured provider: the content of the file for `master_secret = "wrapped:…"`.
+///
+/// # Errors
+/// [`StartError::WrappedMaster`] when there is no such provider; the provider's.
+pub async fn wrap_master(
+    config: &KekConfig,
+    name: &str,
+    secret: &MasterSecret,
+) -> Result<String, StartError> {
+    let section = config.providers.iter().find(|section| section.name == name);
+    let section = section.ok_or_else(|| StartError::WrappedMaster {
+        provider: name.to_owned(),
+        path: PathBuf::new(),
+        problem: "no [[kek.provider]] has this name".into(),
+    })?;
+    let provider = section.config.open(name, None).await?;
+    Ok(WrappedSecret::wrap(&*provider, secret).await?.text())
 }
 
 /// Proves every configured provider live, without a running service.
@@ -66,17 +121,21 @@ pub(super) async fn ring(
     Ok(ring)
 }
 
-fn recipient(path: &Path) -> Result<Recipient, StartError> {
+/// Reads a file of public content, up to a limit.
+fn read(path: &Path) -> std::io::Result<String> {
     use std::io::Read;
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(PUBLIC_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn recipient(path: &Path) -> Result<Recipient, StartError> {
     let bad = |problem: String| StartError::Recipient {
         path: path.to_owned(),
         problem,
     };
-    let file = std::fs::File::open(path).map_err(|e| bad(e.to_string()))?;
-    let mut text = String::new();
-    file.take(RECIPIENT_BYTES)
-        .read_to_string(&mut text)
-        .map_err(|e| bad(e.to_string()))?;
+    let text = read(path).map_err(|e| bad(e.to_string()))?;
     Recipient::parse(&text).map_err(|e| bad(e.to_string()))
 }
 
@@ -110,4 +169,67 @@ pub(super) fn keep(desk: &Arc<Desk>, stop: &CancellationToken) {
             () = go_on => {}
         }
     });
+}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use dawnkey_kek::cluster::Cluster;
+
+    fn secret(byte: u8) -> MasterSecret {
+        MasterSecret::take(&mut [byte; 32]).unwrap()
+    }
+
+    /// `inner`, whose secret is in a file that `outer` opens.
+    fn config(file: &Path) -> KekConfig {
+        let salt = "00".repeat(32);
+        KekConfig::for_test(&format!(
+            "active = \"inner\"\n\
+             [[provider]]\nname = \"inner\"\nkind = \"cluster\"\nsalt = \"{salt}\"\n\
+             master_secret = \"wrapped:{}\"\nunwrap_with = \"outer\"\n\
+             [[provider]]\nname = \"outer\"\nkind = \"cluster\"\nsalt = \"{salt}\"\nmaster_secret = \"fd\"\n",
+            file.display()
+        ))
+    }
+
+    #[tokio::test]
+    async fn opens_a_wrapped_master_secret_with_the_provider_that_is_named() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("master.json");
+        let outer = Cluster::new("outer", secret(1), [0; 32]);
+        let wrapped = WrappedSecret::wrap(&outer, &secret(0xa7)).await.unwrap();
+        std::fs::write(&file, wrapped.text()).unwrap();
+        let config = config(&file);
+        let section = config.providers.first().unwrap();
+        let named = config.providers.last().unwrap();
+        let opened: Vec<(&ProviderSection, Arc<dyn Provider>)> = vec![(named, Arc::new(outer))];
+        let master = unwrap_master(section, &opened).await.unwrap();
+        assert_eq!(master.unwrap().expose(), secret(0xa7).expose());
+        let masters = Masters::one("outer", secret(1));
+        assert_eq!(seats(&config, masters).await.unwrap().len(), 2);
+
+        let text = std::fs::read(&file).unwrap();
+        let clear = [
+            vec![0xa7; 8],
+            "a7".repeat(8).into_bytes(),
+            b"p6enp6en".to_vec(),
+        ];
+        for clear in clear {
+            assert!(!text.windows(clear.len()).any(|window| window == clear));
+        }
+    }
+
+    #[tokio::test]
+    async fn refuses_a_file_of_another_provider_or_none() {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("master.json");
+        let config = config(&file);
+        let refused = seats(&config, Masters::one("outer", secret(1))).await;
+        assert!(matches!(refused, Err(StartError::WrappedMaster { .. })));
+        let other = Cluster::new("outer", secret(2), [0; 32]);
+        let wrapped = WrappedSecret::wrap(&other, &secret(3)).await.unwrap();
+        std::fs::write(&file, wrapped.text()).unwrap();
+        let refused = seats(&config, Masters::one("outer", secret(1))).await;
+        assert!(matches!(refused, Err(StartError::Kek(_))));
+    }
 }

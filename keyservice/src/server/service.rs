@@ -58,6 +58,16 @@ pub enum StartError {
     /// The ring of these providers cannot be joined.
     #[error("ring of KEK providers: {0}")]
     Ring(#[from] RingError),
+    /// The master secret of a `cluster` provider cannot be opened or wrapped.
+    #[error("wrapped master secret of `{provider}` {}: {problem}", .path.display())]
+    WrappedMaster {
+        /// Name of the provider.
+        provider: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The public key of the offline recovery recipient is not usable.
     #[error("read {path} (kek.recovery_recipient): {problem}")]
     Recipient {
