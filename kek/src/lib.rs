@@ -34,7 +34,6 @@ pub mod kmip;
 pub mod pkcs11;
 #[cfg(feature = "tpm")]
 pub mod tpm;
-#[cfg(feature = "cluster")]
 mod wrapped_secret;
 
 #[cfg(feature = "rest")]
@@ -54,5 +53,4 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Cause, KekError, Operation, Retry};
 pub use master_source::{MasterSource, NotASource};
 pub use provider::{Deferred, Finding, Kind, Probe, Provider, Wrapped};
-#[cfg(feature = "cluster")]
 pub use wrapped_secret::WrappedSecret;
