@@ -23,6 +23,8 @@ const storage = "https://storage.googleapis.com"
 
 type front struct {
 	client *http.Client
+	// Leaves preconditions out, as servers do that know nothing of them.
+	careless bool
 }
 
 type object struct {
@@ -46,13 +48,14 @@ type listing struct {
 func main() {
 	port := flag.Uint("port", 0, "loopback port")
 	bucket := flag.String("bucket", "", "bucket to make")
+	careless := flag.Bool("careless", false, "ignore preconditions")
 	flag.Parse()
 	server, err := fakestorage.NewServerWithOptions(fakestorage.Options{NoListener: true})
 	if err != nil {
 		log.Fatal(err)
 	}
 	server.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: *bucket})
-	handler := front{client: server.HTTPClient()}
+	handler := front{client: server.HTTPClient(), careless: *careless}
 	log.Fatal(http.ListenAndServe(fmt.Sprintf("127.0.0.1:%d", *port), handler))
 }
 
@@ -91,7 +94,7 @@ func (f front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Only this kind of upload looks at the precondition.
 func (f front) put(w http.ResponseWriter, r *http.Request, bucket, name string) {
 	query := url.Values{"uploadType": {"multipart"}, "name": {name}}
-	if match := r.Header.Get("x-goog-if-generation-match"); match != "" {
+	if match := r.Header.Get("x-goog-if-generation-match"); match != "" && !f.careless {
 		query.Set("ifGenerationMatch", match)
 	}
 	var body bytes.Buffer

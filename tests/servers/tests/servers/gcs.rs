@@ -21,18 +21,18 @@ async fn fake_gcs_server_is_accepted_and_keeps_the_contract_of_stores() {
     if !have("gcs", &[Tool::Go]) {
         return;
     }
-    let server = gcs::fake("records");
+    let server = gcs::fake("records", false);
     let store = config(server.port).open().await.unwrap();
     assert_eq!(store.name(), "gcs");
     contract::holds(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn emulator_that_ignores_preconditions_is_found_out_and_refused() {
-    if !have("gcs", &[Tool::Python]) {
+async fn server_that_ignores_preconditions_is_found_out_and_refused() {
+    if !have("gcs", &[Tool::Go]) {
         return;
     }
-    let server = gcs::careless("records");
+    let server = gcs::fake("records", true);
     match config(server.port).open().await {
         Err(OpenError::Broken { problem, .. }) => {
             assert!(problem.contains("ignores preconditions"), "{problem}");

@@ -7,6 +7,9 @@ use dawnkey_store::{OpenError, S3Config, StoreConfig, contract};
 use serde_json::json;
 use tempfile::TempDir;
 
+/// Where the administrator's calls go.
+const REGION: &str = "eu-central-1";
+
 fn config(cloud: &Cloud, keys: &Keys, scratch: &TempDir) -> StoreConfig {
     let text = format!(
         "access_key_id = \"{}\"\nsecret_access_key = \"{}\"\n",
@@ -15,7 +18,7 @@ fn config(cloud: &Cloud, keys: &Keys, scratch: &TempDir) -> StoreConfig {
     let file = credential(scratch.path(), &text);
     StoreConfig::S3(S3Config {
         bucket: "records".into(),
-        region: Some("us-east-1".into()),
+        region: Some(REGION.into()),
         prefix: "dawnkey".into(),
         endpoint: Some(format!("http://127.0.0.1:{}", cloud.port)),
         ca: None,
@@ -30,7 +33,11 @@ async fn moto_is_accepted_and_keeps_the_contract_of_stores() {
         return;
     }
     let (cloud, scratch) = (aws::moto(), tempfile::tempdir().unwrap());
-    cloud.call("s3", "create_bucket", &json!({ "Bucket": "records" }));
+    let bucket = json!({
+        "Bucket": "records",
+        "CreateBucketConfiguration": { "LocationConstraint": REGION },
+    });
+    cloud.call("s3", "create_bucket", &bucket);
     let store = config(&cloud, &cloud.administrator, &scratch).open().await;
     let store = store.unwrap();
     assert_eq!(store.name(), "s3");
