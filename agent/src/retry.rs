@@ -75,12 +75,13 @@ impl Budget {
 
     /// How long to wait before the next attempt; `None` when there must be none.
     ///
-    /// A back-off lies between half and all of 250 ms, 500 ms, … 5 s. A wait that would not end before the budget
+    /// A back-off lies between half and all of 250 ms, 500 ms, … 5 s; a time that the service named is waited for, and
+    /// up to half of it more, so that those who were sent away together do not come back together. A wait that would not end before the budget
     /// is not begun: the verdict is known now.
     pub fn wait(&mut self, again: Again, jitter: Jitter<'_>) -> Option<Duration> {
         let wait = match again {
             Again::Never => return None,
-            Again::After(named) => named,
+            Again::After(named) => named + named / 2 * u32::from(jitter()) / u32::from(u16::MAX),
             Again::Soon => {
                 let half = self.next_wait / 2;
                 self.next_wait = (self.next_wait * 2).min(LONGEST_WAIT);
@@ -125,6 +126,9 @@ mod tests {
         let mut budget = Budget::start(PACE);
         let minute = Again::After(Duration::from_secs(60));
         assert_eq!(budget.wait(minute, &mut || 0), None);
+        let spread = Again::After(Duration::from_secs(20));
+        let latest = budget.wait(spread, &mut || u16::MAX);
+        assert_eq!(latest, Some(Duration::from_secs(30)));
         let short = Again::After(Duration::from_secs(59));
         assert_eq!(budget.wait(short, &mut || 0), Some(Duration::from_secs(59)));
         tokio::time::advance(Duration::from_secs(60)).await;
