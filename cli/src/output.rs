@@ -16,6 +16,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether machines read it.
+    pub(crate) const fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints one result: `value` as JSON, or the text made for people.
     pub(crate) fn show<T: Serialize>(
         self,

@@ -4,16 +4,17 @@
 mod common;
 
 use common::dawnkey;
-use dawnkey_keyservice::audit::{AuditLog, Entry};
+use dawnkey_keyservice::audit::{AuditLog, Entry, Settings};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const VOLUME: &str = "5f3c2f0e-8c1b-4f86-9d0e-2f6f1f0a7b11";
 
 /// Writes a log of four records.
 fn log(dir: &Path) -> PathBuf {
     let path = dir.join("audit.log");
-    let log = AuditLog::open(&path).unwrap();
+    let log = AuditLog::open(&Settings::file(&path), &Arc::default()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -84,6 +85,7 @@ fn tampering_ends_with_code_1_and_names_the_record() {
         let (code, verdict) = verify(dir.path(), &[]);
         assert_eq!((code, &verdict["intact"]), (1, &false.into()));
         let problem = verdict["problem"].as_str().unwrap();
+        let problem = problem.strip_prefix("audit.log: ").unwrap();
         assert!(problem.starts_with(named), "{problem}");
     }
 }
@@ -116,7 +118,7 @@ fn records_cut_off_at_the_end_are_found_by_a_noted_head() {
 #[test]
 fn absent_log_ends_with_code_5() {
     let dir = tempfile::tempdir().unwrap();
-    for command in ["verify", "show"] {
+    for command in ["verify", "show", "export"] {
         let run = dawnkey(dir.path(), &["audit", command, "audit.log"]);
         assert_eq!(run.code, 5, "{}", run.err);
         assert!(run.err.contains("audit.log"), "{}", run.err);
@@ -147,4 +149,34 @@ fn shows_the_records_asked_for_with_control_characters_made_harmless() {
     let run = show(&[]);
     assert_eq!((run.code, run.out.lines().count()), (1, 3), "{}", run.out);
     assert!(run.err.contains("NOT intact"), "{}", run.err);
+}
+
+#[test]
+fn exported_ranges_verify_one_by_one_and_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = log(dir.path());
+    let export = |more: &[&str]| {
+        let args = [&["audit", "export", "audit.log"], more].concat();
+        dawnkey(dir.path(), &args).out
+    };
+    let (first, second) = (export(&["--to", "2"]), export(&["--from", "3"]));
+    let whole = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(format!("{first}{second}"), whole);
+    assert_eq!(export(&["--since", "2100-01-01T00:00:00Z"]), "");
+    std::fs::write(dir.path().join("a"), first).unwrap();
+    std::fs::write(dir.path().join("b"), second).unwrap();
+    let verify = |files: &[&str]| {
+        let args = [&["audit", "verify", "--json"], files].concat();
+        let run = dawnkey(dir.path(), &args);
+        let verdict: Value = serde_json::from_str(&run.out).unwrap();
+        (run.code, verdict)
+    };
+    let (code, verdict) = verify(&["b", "a", "--complete"]);
+    assert_eq!((code, &verdict["records"]), (0, &4.into()), "{verdict}");
+    let (code, verdict) = verify(&["b"]);
+    assert_eq!((code, &verdict["first_seq"]), (0, &3.into()));
+    assert_eq!(verify(&["b", "--complete"]).0, 1);
+    let text = whole.replace("\"start\"", "\"begin\"");
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(export(&["--from", "2"]), "");
 }

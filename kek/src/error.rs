@@ -76,6 +76,8 @@ pub enum Cause {
     Unsupported,
     /// The configuration cannot be right.
     Misconfigured,
+    /// The call could not be recorded, so its result is withheld.
+    Unrecorded,
 }
 
 impl Cause {
@@ -96,6 +98,7 @@ impl Cause {
             Self::Garbage => "kek-garbage",
             Self::Unsupported => "kek-unsupported",
             Self::Misconfigured => "kek-misconfigured",
+            Self::Unrecorded => "kek-unrecorded",
         }
     }
 
@@ -113,7 +116,8 @@ impl Cause {
             | Self::Denied { .. }
             | Self::Credentials
             | Self::Unsupported
-            | Self::Misconfigured => Retry::Operator,
+            | Self::Misconfigured
+            | Self::Unrecorded => Retry::Operator,
         }
     }
 
@@ -132,6 +136,7 @@ impl Cause {
             Self::Garbage => "the answer makes no sense",
             Self::Unsupported => "the KMS or key cannot do this",
             Self::Misconfigured => "the configuration cannot be right",
+            Self::Unrecorded => "the call could not be recorded",
         }
     }
 }

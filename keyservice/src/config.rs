@@ -9,6 +9,7 @@ pub use data_keys::{DataKeysConfig, KubernetesReview};
 pub use kek::{KekConfig, ProviderSection};
 pub use kubernetes::KubernetesKms;
 
+use crate::audit;
 use crate::master::Masters;
 use dawnkey_endorse::Settings;
 use dawnkey_store::StoreConfig;
@@ -56,7 +57,7 @@ pub struct Listen {
     pub unlock: SocketAddr,
     /// Operators, with a client certificate.
     pub admin: SocketAddr,
-    /// Health and metrics in plain HTTP; a loopback address.
+    /// Health and metrics in plain HTTP; a loopback address, unless `metrics_on_network = true` says otherwise.
     pub metrics: SocketAddr,
     /// A file that receives the actual addresses once they are bound.
     pub addresses_file: Option<PathBuf>,
@@ -135,7 +136,7 @@ pub struct Config {
     /// The policy file.
     pub policy: PathBuf,
     /// The audit log.
-    pub audit: PathBuf,
+    pub audit: audit::Settings,
     /// Bounds.
     pub limits: Limits,
     /// Where vendors' certificates and statements are kept. Without it, evidence must bring all that it needs.
@@ -155,7 +156,7 @@ struct File {
     store: StoreConfig,
     kek: kek::Section,
     policy: FileSection,
-    audit: FileSection,
+    audit: audit::Settings,
     #[serde(default)]
     limits: Limits,
     endorsements: Option<endorsements::Section>,
@@ -169,6 +170,8 @@ struct ListenSection {
     unlock: SocketAddr,
     admin: SocketAddr,
     metrics: SocketAddr,
+    #[serde(default)]
+    metrics_on_network: bool,
     addresses_file: Option<PathBuf>,
 }
 
@@ -210,14 +213,16 @@ impl Config {
         if file.service_id.is_nil() {
             return Err(value("service_id", "the nil UUID names nothing"));
         }
-        if !file.listen.metrics.ip().is_loopback() {
-            let problem = "health and metrics are plain HTTP and served on a loopback address only";
+        if !file.listen.metrics.ip().is_loopback() && !file.listen.metrics_on_network {
+            let problem = "health and metrics are plain HTTP: a loopback address, or metrics_on_network = true where a firewall says who may read them";
             return Err(value("listen.metrics", problem));
         }
         let base = path.parent().unwrap_or(Path::new("."));
         let kek = file.kek.settings(base);
         let kek = kek.map_err(|(key, problem)| value(key, &problem))?;
         check(&file.limits).map_err(|(key, problem)| value(key, problem))?;
+        let audit = file.audit.at(base);
+        let audit = audit.map_err(|(key, problem)| value(key, problem))?;
         let at = |relative: PathBuf| base.join(relative);
         let endorsements = file.endorsements.map(|section| section.settings(at));
         let endorsements = endorsements
@@ -247,7 +252,7 @@ impl Config {
             store: file.store.at(base),
             kek,
             policy: at(file.policy.file),
-            audit: at(file.audit.file),
+            audit,
             limits: file.limits,
             endorsements,
             data_keys,

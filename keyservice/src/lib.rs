@@ -26,3 +26,4 @@ pub mod release;
 pub mod report;
 pub mod server;
 pub mod volume;
+pub mod watched_store;

@@ -7,13 +7,14 @@ use dawnkey_keyservice::master::{self, Masters};
 use dawnkey_keyservice::policy::lint;
 use dawnkey_keyservice::server::{Service, check, examine, wrap_master};
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Gives volume keys to nodes whose evidence satisfies policy.
 ///
-/// SIGTERM and SIGINT finish what was begun and stop; SIGHUP reads the policy file again.
+/// SIGTERM and SIGINT finish what was begun and stop; SIGHUP reads the policy
+/// and the TLS files again, and names what else has changed and needs a restart.
 #[derive(Parser)]
 #[command(
     version,
@@ -96,7 +97,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(Start { config, masters }))
+    runtime.block_on(serve(&arguments.config, Start { config, masters }))
 }
 
 #[allow(clippy::print_stdout)] // the answer to --wrap-master-secret
@@ -128,7 +129,7 @@ fn doctor(kek: &KekConfig, masters: Masters) -> Result<(), Box<dyn Error>> {
     }
 }
 
-async fn serve(start: Start) -> Result<(), Box<dyn Error>> {
+async fn serve(path: &Path, start: Start) -> Result<(), Box<dyn Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
@@ -138,8 +139,7 @@ async fn serve(start: Start) -> Result<(), Box<dyn Error>> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = reload.recv() => {
-                // What is wrong is in the log, and the policy in force stays.
-                let _ = running.reload_policy().await;
+                running.reload(path).await;
             }
         }
     }

@@ -47,6 +47,23 @@ pub enum Event<'a> {
         /// Why.
         error: &'a dyn std::error::Error,
     },
+    /// The TLS files were read again and are in force for new connections.
+    TlsLoaded {
+        /// The certificate.
+        path: &'a Path,
+    },
+    /// Something that was to be read again is not usable; the one before stays in force.
+    Kept {
+        /// `configuration` or `tls`.
+        what: &'static str,
+        /// Why.
+        error: &'a dyn std::error::Error,
+    },
+    /// A changed part of the configuration that is read at start only.
+    NeedsRestart {
+        /// The section, `store`.
+        section: &'static str,
+    },
     /// An answer went out.
     Answered {
         /// `release`, `refuse`, …
@@ -58,7 +75,7 @@ pub enum Event<'a> {
         /// Who asked.
         peer: SocketAddr,
     },
-    /// A verdict could not be recorded: no key leaves until a restart.
+    /// A verdict could not be recorded: no key leaves before one can be.
     AuditFailed {
         /// Why.
         error: &'a dyn std::error::Error,
@@ -100,6 +117,11 @@ pub fn emit(event: &Event<'_>) {
         }
         Event::PolicyFinding { key, problem } => warn!(key, problem, "policy finding"),
         Event::PolicyKept { error } => warn!(%error, "policy not usable, the one before stays"),
+        Event::TlsLoaded { path } => info!(path = %path.display(), "TLS files in force"),
+        Event::Kept { what, error } => warn!(what, %error, "not usable, the one before stays"),
+        Event::NeedsRestart { section } => {
+            warn!(section, "changed, and in force after a restart only");
+        }
         Event::Answered {
             answer,
             reason,
@@ -107,7 +129,7 @@ pub fn emit(event: &Event<'_>) {
             peer,
         } => info!(answer, reason, volume, %peer, "answered"),
         Event::AuditFailed { error } => {
-            error!(%error, "audit failed, no key is released until a restart");
+            error!(%error, "audit failed, no key is released");
         }
         Event::StoreFailed { error } => error!(%error, "store failed"),
         Event::AcceptFailed { error } => warn!(%error, "accept failed"),

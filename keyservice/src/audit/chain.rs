@@ -100,11 +100,30 @@ pub enum AuditError {
     },
 }
 
+/// A record's place in the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its number; 0 when there is none.
+    pub seq: u64,
+    /// Its hash; zeros when there is none.
+    pub hash: [u8; 32],
+}
+
+impl Head {
+    /// Before the first record.
+    pub const START: Self = Self {
+        seq: 0,
+        hash: ZERO_HASH,
+    };
+}
+
 /// What an intact log holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Records that were checked.
     pub records: u64,
+    /// Number of the first record; 0 when there is none. Above 1, earlier records are in other files.
+    pub first_seq: u64,
     /// Number of the last record; 0 when there is none.
     pub last_seq: u64,
     /// Hash of the last record in hex; 64 zeros when there is none.
@@ -113,6 +132,32 @@ pub struct Summary {
     pub first: Option<Timestamp>,
     /// Time of the last record.
     pub last: Option<Timestamp>,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self {
+            records: 0,
+            first_seq: 0,
+            last_seq: 0,
+            head: hex::encode(ZERO_HASH),
+            first: None,
+            last: None,
+        }
+    }
+}
+
+impl Summary {
+    fn add(&mut self, record: &Record) {
+        if self.records == 0 {
+            self.first_seq = record.seq;
+            self.first = Some(record.time);
+        }
+        self.records += 1;
+        self.last_seq = record.seq;
+        self.head.clone_from(&record.hash);
+        self.last = Some(record.time);
+    }
 }
 
 fn digest(prev: &[u8; 32], body: &[u8]) -> [u8; 32] {
@@ -185,26 +230,27 @@ fn parse(number: u64, bytes: &[u8]) -> Result<(Record, [u8; 32], [u8; 32]), Audi
 }
 
 /// Walks through a log and hands every record to `each`, checking the chain from its first record on.
-pub fn read(reader: impl BufRead, each: impl FnMut(Record)) -> Result<Summary, AuditError> {
-    walk(reader, true, each)
+pub fn read(reader: impl BufRead, mut each: impl FnMut(Record)) -> Result<Summary, AuditError> {
+    let mut summary = Summary::default();
+    walk(reader, Some(Head::START), &mut summary, |record, _| {
+        each(record)
+    })?;
+    Ok(summary)
 }
 
 /// Checks that a log is one unbroken chain from its first record on.
 pub fn verify(reader: impl BufRead) -> Result<Summary, AuditError> {
-    walk(reader, true, |_| ())
+    read(reader, |_| ())
 }
 
-/// Like [`verify`]; with `from_start` false, the reader may begin with any record of the chain.
+/// Walks on from the record `before` and gives the newest one; `None` begins with any record. `each` gets every record
+/// and its line without the line feed; `summary` is added to.
 pub(super) fn walk(
     mut reader: impl BufRead,
-    from_start: bool,
-    mut each: impl FnMut(Record),
-) -> Result<Summary, AuditError> {
-    let mut summary = Summary {
-        head: hex::encode(ZERO_HASH),
-        ..Summary::default()
-    };
-    let mut before: Option<([u8; 32], u64)> = from_start.then_some((ZERO_HASH, 0));
+    mut before: Option<Head>,
+    summary: &mut Summary,
+    mut each: impl FnMut(Record, &[u8]),
+) -> Result<Option<Head>, AuditError> {
     let mut bytes = Vec::new();
     for number in 1.. {
         bytes.clear();
@@ -226,38 +272,34 @@ pub(super) fn walk(
             });
         }
         let (record, prev, hash) = parse(number, &bytes)?;
-        if let Some((found, seq)) = before {
-            follows(number, &record, prev, found, seq)?;
+        match before {
+            Some(before) => follows(number, &record, prev, &before)?,
+            // The first record of all has nothing before it.
+            None if record.seq == 1 => follows(number, &record, prev, &Head::START)?,
+            None => {}
         }
-        before = Some((hash, record.seq));
-        summary.records += 1;
-        summary.last_seq = record.seq;
-        summary.head.clone_from(&record.hash);
-        summary.first.get_or_insert(record.time);
-        summary.last = Some(record.time);
-        each(record);
+        before = Some(Head {
+            seq: record.seq,
+            hash,
+        });
+        summary.add(&record);
+        each(record, &bytes);
     }
-    Ok(summary)
+    Ok(before)
 }
 
-fn follows(
-    line: u64,
-    record: &Record,
-    prev: [u8; 32],
-    found: [u8; 32],
-    seq: u64,
-) -> Result<(), AuditError> {
-    if prev != found {
+fn follows(line: u64, record: &Record, prev: [u8; 32], before: &Head) -> Result<(), AuditError> {
+    if prev != before.hash {
         return Err(AuditError::Broken {
             line,
             claimed: record.prev.clone(),
-            found: hex::encode(found),
+            found: hex::encode(before.hash),
         });
     }
-    if record.seq != seq + 1 {
+    if record.seq != before.seq + 1 {
         return Err(AuditError::Sequence {
             line,
-            expected: seq + 1,
+            expected: before.seq + 1,
             found: record.seq,
         });
     }

@@ -6,10 +6,19 @@
 //! the lines. The end of the chain is not: whoever can cut the file can remove the newest records, unless
 //! somebody keeps the head elsewhere (`dawnkey status` prints it).
 //!
-//! `docs/audit.md` lists the events and their fields.
+//! The chain goes on from file to file when they end by size or day (`files`). `docs/audit.md` lists the events and their
+//! fields.
 
 mod chain;
+mod entry;
+mod files;
 mod log;
+mod settings;
+mod ship;
+mod writer;
 
-pub use chain::{AuditError, Record, Summary, ZERO_HASH, read, verify};
-pub use log::{AuditLog, Entry, Head, LogError};
+pub use chain::{AuditError, Head, Record, Summary, ZERO_HASH, read, verify};
+pub use entry::Entry;
+pub use files::{FileError, read_files};
+pub use log::{AuditLog, LogError};
+pub use settings::{Also, Settings};

@@ -45,7 +45,8 @@ fn bad_value(at: &str, with: &str) -> &'static str {
 fn paths_are_relative_to_the_file_and_limits_have_defaults() {
     let config = parse(FILE).unwrap();
     assert_eq!(config.policy, Path::new("/etc/dawnkey/policy.toml"));
-    assert_eq!(config.audit, Path::new("/var/log/audit.log"));
+    let audit = audit::Settings::file(Path::new("/var/log/audit.log"));
+    assert_eq!(config.audit, audit);
     assert_eq!(config.limits.lease_seconds, 60);
     assert_eq!(config.limits.queue, Limits::default().queue);
 }
@@ -206,4 +207,17 @@ fn data_keys_need_a_way_to_know_callers() {
             other => assert!(other.is_err() && key.is_empty(), "{key}"),
         }
     }
+}
+
+#[test]
+fn audit_says_when_a_file_ends_and_where_copies_go() {
+    let more = "[audit]\nrotate_bytes = 1048576\nrotate_daily = true\nalso = \"stdout\"";
+    let config = parse(&FILE.replacen("[audit]", more, 1)).unwrap();
+    assert_eq!(config.audit.rotate_bytes, Some(1 << 20));
+    assert!(config.audit.rotate_daily);
+    assert_eq!(config.audit.also, Some(audit::Also::Stdout));
+    assert_eq!(
+        bad_value("[audit]", "[audit]\nrotate_bytes = 100"),
+        "audit.rotate_bytes"
+    );
 }

@@ -7,7 +7,7 @@ use crate::policy::{Admitted, Denial, Identity, key_name};
 use crate::release::Granted;
 use crate::volume::VolumeRecord;
 use dawnkey_attest::claims::TrustClass;
-use dawnkey_proto::binding::{Binder, Exporter};
+use dawnkey_proto::binding::{Binder, Exporter, SpkiDigest};
 use dawnkey_proto::message::{Answer, ReceivedRequest, Refusal, Request, reason_code};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +27,8 @@ pub struct Session {
     pub peer: SocketAddr,
     /// Its keying material.
     pub exporter: Exporter,
+    /// Digest of the key that the service showed over it.
+    pub own_spki: SpkiDigest,
     state: Mutex<State>,
 }
 
@@ -56,10 +58,11 @@ impl std::fmt::Debug for Challenged {
 impl Session {
     /// A new connection.
     #[must_use]
-    pub fn new(peer: SocketAddr, exporter: Exporter) -> Self {
+    pub fn new(peer: SocketAddr, exporter: Exporter, own_spki: SpkiDigest) -> Self {
         Self {
             peer,
             exporter,
+            own_spki,
             state: Mutex::default(),
         }
     }

@@ -57,7 +57,6 @@ use crate::release::Fresh;
 use aws_lc_rs::rand;
 use dawnkey_attest::verify::roots::Cache;
 use dawnkey_endorse::{Endorsements, Trust};
-use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::message::{Reason, Refusal, Retry};
 use dawnkey_secret::ConfirmToken;
 use jiff::Timestamp;
@@ -72,14 +71,12 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Desk {
     /// Names the service.
     pub service_id: Uuid,
-    /// Digest of the service's own key, part of every binder.
-    pub own_spki: SpkiDigest,
     /// Volumes and instances.
     pub records: Records,
     /// The only way to a DEK.
     pub ring: Arc<KeyRing>,
     /// Where every verdict is written.
-    pub audit: AuditLog,
+    pub audit: Arc<AuditLog>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -103,14 +100,12 @@ pub struct Desk {
 pub struct Parts {
     /// See [`Desk::service_id`].
     pub service_id: Uuid,
-    /// See [`Desk::own_spki`].
-    pub own_spki: SpkiDigest,
     /// See [`Desk::records`].
     pub records: Records,
     /// See [`Desk::ring`].
     pub ring: KeyRing,
     /// See [`Desk::audit`].
-    pub audit: AuditLog,
+    pub audit: Arc<AuditLog>,
     /// See [`Desk::metrics`].
     pub metrics: Arc<Metrics>,
     /// See [`Desk::clock`].
@@ -129,7 +124,6 @@ impl Desk {
     pub fn new(parts: Parts) -> Self {
         Self {
             service_id: parts.service_id,
-            own_spki: parts.own_spki,
             records: parts.records,
             ring: Arc::new(parts.ring),
             audit: parts.audit,

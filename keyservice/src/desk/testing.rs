@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::{Desk, Gate, Parts, Session};
-use crate::audit::{AuditLog, Record};
+use crate::audit::{AuditLog, Record, Settings};
 use crate::evidence::FORGED;
 use crate::kek::KeyRing;
 use crate::policy::testing::{claims, parse};
@@ -56,19 +56,18 @@ impl World {
         let scratch = tempfile::tempdir().unwrap();
         let audit = audit.unwrap_or_else(|| scratch.path().join("audit.log"));
         let store = Arc::new(MemoryStore::default());
-        let metrics = Arc::default();
+        let metrics = Arc::<crate::metrics::Metrics>::default();
         let master = MasterSecret::take(&mut [1; 32]).unwrap();
         let records = Records::new(Arc::clone(&store) as _);
         let desk = Desk::new(Parts {
             service_id: Uuid::from_u128(0xa),
-            own_spki: SpkiDigest([2; 32]),
             ring: KeyRing::of_one(
                 Arc::new(Cluster::new("cluster", master, [3; 32])),
                 records.clone(),
             )
             .await,
             records,
-            audit: AuditLog::open(&audit).unwrap(),
+            audit: Arc::new(AuditLog::open(&Settings::file(&audit), &metrics).unwrap()),
             metrics: Arc::clone(&metrics),
             clock: Arc::new(now),
             lease_seconds: 300,
@@ -162,7 +161,11 @@ impl Node {
     pub(crate) fn new(n: u8) -> Self {
         Self {
             claims: claims(n),
-            session: Arc::new(Session::new(([192, 0, 2, n], 7).into(), Exporter([n; 32]))),
+            session: Arc::new(Session::new(
+                ([192, 0, 2, n], 7).into(),
+                Exporter([n; 32]),
+                SpkiDigest([2; 32]),
+            )),
             volume: Uuid::from_u128(7),
             hold: false,
             replayed: false,

@@ -166,7 +166,7 @@ impl Desk {
         case.received(&received);
         // A stranger learns here at most that a volume id is unknown; nothing else is told before the evidence.
         self.volume(received.request.volume).await?;
-        let binder = self.binder(session, &received);
+        let binder = Self::binder(session, &received);
         let request = received.request.clone();
         let appraised = self.appraise(received, binder).await?;
         case.appraised(&appraised);
@@ -184,11 +184,11 @@ impl Desk {
         }
     }
 
-    fn binder(&self, session: &Session, received: &ReceivedRequest) -> Binder {
+    fn binder(session: &Session, received: &ReceivedRequest) -> Binder {
         binding::binder(&Bound {
             role: Role::Node,
             exporter: &session.exporter,
-            service_spki: &self.own_spki,
+            service_spki: &session.own_spki,
             hpke_public_key: &received.request.hpke_public_key,
             request: &received.body,
         })

@@ -27,12 +27,14 @@ mod testing;
 mod tests;
 #[cfg(test)]
 mod tests_rewrap;
+mod watched;
 
 pub use cache::CacheLimits;
 pub use circuit::Readiness;
 pub use keyring::{KeyRing, Settings};
 pub use rewrap::{Progress, Usage};
 pub use seat::Seat;
+pub use watched::{Watch, Watched};
 
 use dawnkey_kek::recovery::RecoveryError;
 use dawnkey_kek::{KekError, Retry};

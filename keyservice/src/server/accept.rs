@@ -3,12 +3,12 @@
 use super::guest::Guest;
 use super::limits::{ConnectionCap, Place, RateLimit};
 use super::stream::{Caller, Operator, PeerStream};
+use super::tls::LiveTls;
 use crate::desk::Session;
 use crate::metrics::{Metrics, Turned};
 use crate::report::{self, Event};
 use dawnkey_proto::binding::Role;
 use dawnkey_proto::tls::exporter;
-use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) enum Audience {
 
 /// Who may connect, and how.
 pub(super) struct Door {
-    pub tls: Arc<ServerConfig>,
+    pub tls: Arc<LiveTls>,
     pub rate: RateLimit,
     pub cap: Arc<ConnectionCap>,
     pub handshake: Duration,
@@ -109,16 +109,20 @@ impl Door {
 
     async fn shake(&self, tcp: TcpStream, peer: SocketAddr, place: Place) -> Option<PeerStream> {
         tcp.set_nodelay(true).ok()?;
-        let tls = TlsAcceptor::from(Arc::clone(&self.tls))
-            .accept(tcp)
-            .await
-            .ok()?;
+        let identity = self.tls.now();
+        let config = match self.audience {
+            Audience::Nodes => &identity.unlock,
+            Audience::Operators => &identity.admin,
+            Audience::Guests => identity.guests.as_ref()?,
+        };
+        let acceptor = TlsAcceptor::from(Arc::clone(config));
+        let tls = acceptor.accept(tcp).await.ok()?;
         let connection = tls.get_ref().1;
         let caller = match self.audience {
             Audience::Operators => Caller::Operator(Operator::of(connection, peer)?),
             Audience::Nodes => {
                 let exporter = exporter(connection, Role::Node).ok()?;
-                Caller::Node(Arc::new(Session::new(peer, exporter)))
+                Caller::Node(Arc::new(Session::new(peer, exporter, identity.own_spki)))
             }
             Audience::Guests => Caller::Guest(Arc::new(Guest::at(connection, peer))),
         };

@@ -55,6 +55,11 @@ async fn answer(mut tcp: TcpStream, desk: &Desk) -> std::io::Result<()> {
         (Some(b"GET"), Some(b"/metrics")) => {
             let records = desk.audit.head().map(|head| head.seq);
             let endorsements = desk.endorsements().map(|all| all.metrics());
+            let (hits, misses, _) = desk.ring.cache_counts();
+            desk.metrics.kek_cached(hits, misses);
+            for seat in desk.ring.seats() {
+                desk.metrics.kek_circuit(seat.name(), seat.readiness());
+            }
             let metrics = desk.metrics.render(records) + &endorsements.unwrap_or_default();
             ("200 OK", metrics)
         }

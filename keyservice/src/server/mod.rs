@@ -12,6 +12,7 @@ mod keks;
 pub mod limits;
 mod nodes;
 mod providers;
+mod reload;
 mod service;
 mod stream;
 #[cfg(test)]
@@ -26,10 +27,7 @@ pub use tls::IdentityError;
 
 /// Checks everything a start needs but the store, the audit log and the master secret: the policy and the TLS files.
 pub fn check(config: &crate::config::Config) -> Result<crate::policy::Policy, StartError> {
-    tls::load(&config.tls)?;
-    if let Some(data_keys) = &config.data_keys {
-        tls::load_guests(&config.tls, data_keys)?;
-    }
+    tls::load(&config.tls, config.data_keys.as_ref())?;
     if let Some(settings) = &config.endorsements {
         dawnkey_endorse::service::check_settings(settings)?;
     }

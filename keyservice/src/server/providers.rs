@@ -4,7 +4,7 @@ use super::service::StartError;
 use crate::config::{KekConfig, ProviderSection};
 use crate::desk::{Clock, Desk};
 use crate::kek::doctor::{self, Examination};
-use crate::kek::{KeyRing, Seat, Settings};
+use crate::kek::{KeyRing, Seat, Settings, Watch, Watched};
 use crate::master::Masters;
 use crate::records::Records;
 use crate::report::{self, Event};
@@ -21,8 +21,15 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// Longest file that is read for a public key or a wrapped master secret.
 const PUBLIC_BYTES: u64 = 64 << 10;
 
-/// Opens every provider: first those that need no other one.
-async fn seats(config: &KekConfig, mut masters: Masters) -> Result<Vec<Seat>, StartError> {
+/// Opens every provider, first those that need no other one; calls at them are told to `watch`.
+async fn seats(
+    config: &KekConfig,
+    mut masters: Masters,
+    watch: &Watch,
+) -> Result<Vec<Seat>, StartError> {
+    let watched = |section: &ProviderSection, provider| -> Arc<dyn Provider> {
+        Arc::new(Watched::new(provider, section.deadline, watch.clone()))
+    };
     let (wrapped, plain): (Vec<_>, Vec<_>) = config
         .providers
         .iter()
@@ -31,17 +38,18 @@ async fn seats(config: &KekConfig, mut masters: Masters) -> Result<Vec<Seat>, St
     for section in plain {
         let master = masters.take(&section.name);
         let provider = section.config.open(&section.name, master).await?;
-        opened.push((section, provider));
+        opened.push((section, watched(section, provider)));
     }
     for section in wrapped {
         let master = unwrap_master(section, &opened).await?;
         let provider = section.config.open(&section.name, master).await?;
-        opened.push((section, provider));
+        opened.push((section, watched(section, provider)));
     }
     let mut seats = Vec::with_capacity(opened.len());
     for (section, provider) in opened {
-        let (deadline, without_aad) = (section.deadline, section.allow_without_aad);
-        seats.push(Seat::new(provider, deadline, without_aad)?);
+        // The watch keeps the deadline and records it; this one is for what it cannot end.
+        let deadline = section.deadline + Duration::from_secs(1);
+        seats.push(Seat::new(provider, deadline, section.allow_without_aad)?);
     }
     Ok(seats)
 }
@@ -92,7 +100,7 @@ pub async fn wrap_master(
 /// Proves every configured provider live, without a running service.
 pub async fn examine(config: &KekConfig, masters: Masters) -> Result<Vec<Examination>, StartError> {
     let mut all = Vec::new();
-    for seat in seats(config, masters).await? {
+    for seat in seats(config, masters, &Watch::none()).await? {
         all.push(doctor::examine(&seat).await);
     }
     Ok(all)
@@ -104,6 +112,7 @@ pub(super) async fn ring(
     masters: Masters,
     records: &Records,
     clock: &Clock,
+    watch: &Watch,
 ) -> Result<KeyRing, StartError> {
     let settings = Settings {
         first_active: config.active.clone(),
@@ -115,7 +124,7 @@ pub(super) async fn ring(
             .transpose()?,
         cache: config.cache,
     };
-    let seats = seats(config, masters).await?;
+    let seats = seats(config, masters, watch).await?;
     let ring = KeyRing::new(seats, settings, records.clone(), Arc::clone(clock));
     ring.join().await?;
     Ok(ring)
@@ -206,7 +215,10 @@ mod tests {
         let master = unwrap_master(section, &opened).await.unwrap();
         assert_eq!(master.unwrap().expose(), secret(0xa7).expose());
         let masters = Masters::one("outer", secret(1));
-        assert_eq!(seats(&config, masters).await.unwrap().len(), 2);
+        assert_eq!(
+            seats(&config, masters, &Watch::none()).await.unwrap().len(),
+            2
+        );
 
         let text = std::fs::read(&file).unwrap();
         let clear = [
@@ -224,12 +236,12 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let file = scratch.path().join("master.json");
         let config = config(&file);
-        let refused = seats(&config, Masters::one("outer", secret(1))).await;
+        let refused = seats(&config, Masters::one("outer", secret(1)), &Watch::none()).await;
         assert!(matches!(refused, Err(StartError::WrappedMaster { .. })));
         let other = Cluster::new("outer", secret(2), [0; 32]);
         let wrapped = WrappedSecret::wrap(&other, &secret(3)).await.unwrap();
         std::fs::write(&file, wrapped.text()).unwrap();
-        let refused = seats(&config, Masters::one("outer", secret(1))).await;
+        let refused = seats(&config, Masters::one("outer", secret(1)), &Watch::none()).await;
         assert!(matches!(refused, Err(StartError::Kek(_))));
     }
 }

@@ -7,17 +7,18 @@ use super::keks::Keks;
 use super::limits::{ConnectionCap, RateLimit};
 use super::nodes::Nodes;
 use super::providers;
-use super::tls::{self, IdentityError};
+use super::tls::{self, IdentityError, LiveTls};
 use crate::audit::{AuditLog, Entry, LogError};
 use crate::config::{Config, Limits, Start};
 use crate::data_keys::{DataKeys, Reviewer};
 use crate::desk::{Clock, Desk, Gate, Parts};
-use crate::kek::RingError;
+use crate::kek::{RingError, Watch};
 use crate::kubernetes::{self, SocketError};
 use crate::metrics::Metrics;
 use crate::policy::{Policy, PolicyError, Severity, lint};
 use crate::records::Records;
 use crate::report::{self, Event};
+use crate::watched_store::WatchedStore;
 use dawnkey_endorse::{Endorsements, SetupError, Trust};
 use dawnkey_kek::KekError;
 use dawnkey_proto::MAX_MESSAGE_BYTES;
@@ -139,7 +140,8 @@ pub struct Running {
     /// Where it listens.
     pub addresses: Addresses,
     pub(super) desk: Arc<Desk>,
-    policy_file: PathBuf,
+    pub(super) config: Config,
+    pub(super) tls: Arc<LiveTls>,
     stop: CancellationToken,
     tasks: TaskTracker,
     servers: Vec<JoinHandle<()>>,
@@ -165,10 +167,11 @@ impl Service {
         store: Arc<dyn Store>,
     ) -> Result<Running, StartError> {
         let Start { config, masters } = start;
-        let loaded = tls::load(&config.tls)?;
+        let loaded = tls::load(&config.tls, config.data_keys.as_ref())?;
         let policy = Policy::load(&config.policy)?;
-        let audit = AuditLog::open(&config.audit)?;
         let metrics = Arc::new(Metrics::default());
+        let store = WatchedStore::new(store, Arc::clone(&metrics));
+        let audit = Arc::new(AuditLog::open(&config.audit, &metrics)?);
         let limits = &config.limits;
         let gate = Gate::new(
             limits.concurrent_unlocks,
@@ -176,8 +179,9 @@ impl Service {
             Limits::seconds(limits.queue_seconds),
             Arc::clone(&metrics),
         );
-        let records = Records::new(store);
-        let ring = providers::ring(&config.kek, masters, &records, &clock).await?;
+        let records = Records::new(Arc::new(store));
+        let watch = Watch::new(Arc::clone(&audit), Arc::clone(&metrics));
+        let ring = providers::ring(&config.kek, masters, &records, &clock, &watch).await?;
         announce(&config, &policy);
         let begun = Entry::new("start")
             .with("version", env!("CARGO_PKG_VERSION"))
@@ -190,7 +194,6 @@ impl Service {
         }
         let desk = Desk::new(Parts {
             service_id: config.service_id,
-            own_spki: loaded.own_spki,
             records,
             ring,
             audit,
@@ -265,9 +268,8 @@ async fn listen(
     let (metrics, metrics_address) = bind("metrics", config.listen.metrics).await?;
     let guests = match &config.data_keys {
         Some(settings) => {
-            let tls = tls::load_guests(&config.tls, settings)?;
             let (listener, address) = bind("data_keys", settings.listen).await?;
-            Some((settings.clone(), tls, listener, address))
+            Some((settings.clone(), listener, address))
         }
         None => None,
     };
@@ -277,13 +279,16 @@ async fn listen(
         admin: admin_address,
         metrics: metrics_address,
     };
-    if let Some(path) = config.listen.addresses_file {
-        write_whole(&path, &addresses.to_string())
-            .map_err(|source| StartError::AddressesFile { path, source })?;
+    if let Some(path) = &config.listen.addresses_file {
+        write_whole(path, &addresses.to_string()).map_err(|source| StartError::AddressesFile {
+            path: path.clone(),
+            source,
+        })?;
     }
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let door = |tls, audience, life| Door {
-        tls,
+    let live = LiveTls::new(loaded);
+    let door = |audience, life| Door {
+        tls: Arc::clone(&live),
         rate: RateLimit::new(config.limits.per_peer_per_minute),
         cap: ConnectionCap::new(
             config.limits.connections,
@@ -301,11 +306,7 @@ async fn listen(
     });
     let nodes = nodes.max_decoding_message_size(MAX_MESSAGE_BYTES);
     let nodes = grpc().add_service(nodes).serve_with_incoming_shutdown(
-        accept(
-            unlock,
-            door(loaded.unlock, Audience::Nodes, life),
-            stop.clone(),
-        ),
+        accept(unlock, door(Audience::Nodes, life), stop.clone()),
         stop.clone().cancelled_owned(),
     );
     let admins = AdminServer::new(Admins {
@@ -318,11 +319,7 @@ async fn listen(
     });
     let admins = grpc().add_service(admins).add_service(keks);
     let admins = admins.serve_with_incoming_shutdown(
-        accept(
-            admin,
-            door(loaded.admin, Audience::Operators, LONG_LIFE),
-            stop.clone(),
-        ),
+        accept(admin, door(Audience::Operators, LONG_LIFE), stop.clone()),
         stop.clone().cancelled_owned(),
     );
     let mut servers = vec![
@@ -331,7 +328,7 @@ async fn listen(
         tokio::spawn(async { drop(admins.await) }),
         tokio::spawn(health::serve(metrics, Arc::clone(&desk), stop.clone())),
     ];
-    if let Some((settings, tls, listener, _)) = guests {
+    if let Some((settings, listener, _)) = guests {
         let reviewer = settings.kubernetes.map(Reviewer::new).transpose();
         let reviewer = reviewer.map_err(IdentityError::Tls)?;
         let service = ApiServer::new(DataKeys {
@@ -339,11 +336,7 @@ async fn listen(
             tasks: tasks.clone(),
             reviewer: reviewer.map(Arc::new),
         });
-        let incoming = accept(
-            listener,
-            door(tls, Audience::Guests, LONG_LIFE),
-            stop.clone(),
-        );
+        let incoming = accept(listener, door(Audience::Guests, LONG_LIFE), stop.clone());
         let server = grpc()
             .add_service(service)
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
@@ -369,11 +362,12 @@ async fn listen(
     Ok(Running {
         addresses,
         desk,
-        policy_file: config.policy,
+        shutdown_seconds: config.limits.shutdown_seconds,
+        config,
+        tls: live,
         stop,
         tasks,
         servers,
-        shutdown_seconds: config.limits.shutdown_seconds,
     })
 }
 
@@ -396,25 +390,6 @@ fn write_whole(path: &std::path::Path, text: &str) -> std::io::Result<()> {
 }
 
 impl Running {
-    /// Reads the policy file again. When it is not usable, the one in force stays.
-    pub async fn reload_policy(&self) -> Result<(), StartError> {
-        let policy = match Policy::load(&self.policy_file) {
-            Ok(policy) => policy,
-            Err(error) => {
-                report::emit(&Event::PolicyKept { error: &error });
-                return Err(error.into());
-            }
-        };
-        let entry = Entry::new("policy").with("policy", policy.digest.clone());
-        self.desk.audit.append(entry).await?;
-        report::emit(&Event::PolicyLoaded {
-            path: &self.policy_file,
-            digest: &policy.digest,
-        });
-        self.desk.set_policy(policy);
-        Ok(())
-    }
-
     /// Stops accepting, finishes what was begun within the configured time, and closes the audit log.
     ///
     /// Returns whether everything was finished in time.

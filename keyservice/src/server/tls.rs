@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
 /// The TLS identity is not usable.
@@ -26,7 +26,7 @@ pub enum IdentityError {
     },
     /// Others than its owner may use the private key.
     #[error(
-        "private key {path} has mode {mode:04o}: group and others may not have access; chmod 600 {path}"
+        "private key {path} has mode {mode:04o}: group and others may not have access; chmod 600 {path}. (The group may read one that belongs to root.)"
     )]
     KeyMode {
         /// The file.
@@ -56,12 +56,37 @@ pub(super) struct Loaded {
     pub unlock: Arc<ServerConfig>,
     /// For operators: a client certificate of the admin CA.
     pub admin: Arc<ServerConfig>,
+    /// For callers in a cluster, where they are served.
+    pub guests: Option<Arc<ServerConfig>>,
     /// Digest of the service's key.
     pub own_spki: SpkiDigest,
 }
 
+/// The identity in force: connections that are open keep the one they began with.
+pub(super) struct LiveTls(RwLock<Arc<Loaded>>);
+
+impl LiveTls {
+    pub(super) fn new(loaded: Loaded) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(Arc::new(loaded))))
+    }
+
+    /// For a new connection.
+    pub(super) fn now(&self) -> Arc<Loaded> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For all connections from now on.
+    pub(super) fn set(&self, loaded: Loaded) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+    }
+}
+
 /// Reads and checks the files.
-pub(super) fn load(files: &TlsFiles) -> Result<Loaded, IdentityError> {
+pub(super) fn load(
+    files: &TlsFiles,
+    data_keys: Option<&DataKeysConfig>,
+) -> Result<Loaded, IdentityError> {
+    let guests = data_keys.map(|data_keys| load_guests(files, data_keys));
     let chain = certificates(&files.certificate)?;
     let key = private_key(&files.key)?;
     let admin_ca = certificates(&files.admin_ca)?;
@@ -80,12 +105,13 @@ pub(super) fn load(files: &TlsFiles) -> Result<Loaded, IdentityError> {
     Ok(Loaded {
         unlock: Arc::new(server_config(Identity { chain, key }, None)?),
         admin: Arc::new(server_config(admin, Some(&admin_ca))?),
+        guests: guests.transpose()?,
         own_spki,
     })
 }
 
 /// Reads and checks the files of the listener for callers in a cluster.
-pub(super) fn load_guests(
+fn load_guests(
     files: &TlsFiles,
     data_keys: &DataKeysConfig,
 ) -> Result<Arc<ServerConfig>, IdentityError> {
@@ -126,8 +152,11 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
         source,
     };
     let mut file = File::open(path).map_err(read)?;
-    let mode = file.metadata().map_err(read)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    let metadata = file.metadata().map_err(read)?;
+    let mode = metadata.mode() & 0o7777;
+    // Root's file with a group to read it is how Debian's `ssl-cert` and the secrets of a Kubernetes pod are laid out.
+    let strangers = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    if mode & strangers != 0 {
         return Err(IdentityError::KeyMode {
             path: path.to_owned(),
             mode,

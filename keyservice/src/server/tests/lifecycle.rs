@@ -1,12 +1,13 @@
 //! Starting, stopping, starting again.
 
-use super::{Node, Site, new_volume, set_mode};
+use super::{Node, Site, connect, new_volume, set_mode};
 use crate::audit::LogError;
 use crate::policy::PolicyError;
 use crate::server::{IdentityError, StartError};
 use dawnkey_proto::message::{Answer, Ask};
 use dawnkey_proto::wire::VolumeRef;
 use dawnkey_store::OpenError;
+use rcgen::ExtendedKeyUsagePurpose;
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -105,7 +106,7 @@ async fn refuses_a_second_service_over_the_same_store() {
 #[tokio::test]
 async fn refuses_private_key_that_others_can_read() {
     let site = Site::new();
-    for mode in [0o640, 0o604, 0o660] {
+    for mode in [0o644, 0o604, 0o660] {
         set_mode(&site.path("server.key"), mode);
         let refused = site.try_start().await;
         assert!(matches!(
@@ -147,6 +148,28 @@ async fn reload_takes_a_good_policy_and_keeps_the_old_one_otherwise() {
     running.reload_policy().await.unwrap();
     assert_ne!(running.desk.policy().digest, first);
     assert_eq!(site.audit_events(), ["start", "policy"]);
+}
+
+#[tokio::test]
+async fn reload_takes_a_new_key_for_new_connections_and_keeps_the_old_one_otherwise() {
+    let site = Site::new();
+    let running = site.start().await;
+    let shown = async || {
+        let config = site.client(None);
+        let tls = connect(running.addresses.unlock, config).await.unwrap();
+        dawnkey_proto::tls::peer_spki(tls.get_ref().1).unwrap()
+    };
+    let first = shown().await;
+    std::fs::write(site.path("server.pem"), "nothing").unwrap();
+    let refused = running.reload_tls().await;
+    assert!(matches!(refused, Err(StartError::Identity(_))));
+    assert_eq!(shown().await, first);
+    let (certificate, key) = site.ca.issue(ExtendedKeyUsagePurpose::ServerAuth);
+    std::fs::write(site.path("server.pem"), certificate.pem()).unwrap();
+    std::fs::write(site.path("server.key"), key.serialize_pem()).unwrap();
+    running.reload_tls().await.unwrap();
+    assert_ne!(shown().await, first);
+    assert_eq!(site.audit_events(), ["start", "tls"]);
 }
 
 #[tokio::test]
