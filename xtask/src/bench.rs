@@ -8,6 +8,7 @@ use std::process::Command;
 
 use dawnkey_qemu_tests::command;
 
+use crate::build;
 use crate::error::XtaskError;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
@@ -26,17 +27,42 @@ pub enum Subject {
     Evidence,
     /// Volumes, beside cryptsetup, in one boot of a machine
     Volume,
+    /// The key service as it ships, under a fleet that starts at once
+    Service,
 }
 
 /// Runs the benches of a subject and prints what they say.
 ///
 /// # Errors
 /// [`XtaskError::Vm`] with the words of the tool that failed.
-pub fn run(workspace: &Workspace, subject: Subject, progress: &Progress) -> Result<(), XtaskError> {
+pub fn run(
+    workspace: &Workspace,
+    subject: Subject,
+    nodes: usize,
+    progress: &Progress,
+) -> Result<(), XtaskError> {
     match subject {
         Subject::Evidence => evidence(workspace, progress),
         Subject::Volume => volume::run(workspace, progress),
+        Subject::Service => service(workspace, nodes, progress),
     }
+}
+
+/// A storm of so many nodes. Their side is built quickly: it is not what is measured.
+fn service(workspace: &Workspace, nodes: usize, progress: &Progress) -> Result<(), XtaskError> {
+    let service = progress.step("build the programs as they ship", || {
+        build::release(workspace)
+    })?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "-p", "dawnkey-host-tests", "--bench", "service"]);
+    cargo.args(["--locked", "--message-format=json"]);
+    let said = progress.step("build the nodes", || Ok(command::run(&mut cargo)?))?;
+    let program = executable(&said, "service")
+        .ok_or_else(|| XtaskError::Usage("cargo built no program for the nodes".to_owned()))?;
+    let mut storm = Command::new(program);
+    storm.arg(service.keyservice).arg(nodes.to_string());
+    progress.say(&command::run(&mut storm)?);
+    Ok(())
 }
 
 /// Every bench of `attest/`, then its instructions.

@@ -78,6 +78,9 @@ enum Task {
         /// What to time
         #[arg(value_enum, default_value_t = bench::Subject::Evidence)]
         subject: bench::Subject,
+        /// How many nodes start at once (`service`)
+        #[arg(long, default_value_t = 10_000)]
+        nodes: usize,
     },
     /// Installs what building and testing need, and nothing else
     Deps,
@@ -113,9 +116,9 @@ fn run(task: &Task, progress: &Progress) -> Result<ExitCode, XtaskError> {
             deps::install(deps::Purpose::Test, progress)?;
             fuzz::run(&workspace, options, progress).map(|_| ())
         }
-        Task::Bench { subject } => {
+        Task::Bench { subject, nodes } => {
             deps::install(deps::Purpose::Bench, progress)?;
-            bench::run(&workspace, *subject, progress)
+            bench::run(&workspace, *subject, *nodes, progress)
         }
         Task::Deps => deps::install(deps::Purpose::Test, progress).map(|_| ()),
     }?;

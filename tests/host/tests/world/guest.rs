@@ -26,16 +26,20 @@ pub struct Host {
     amd: Arc<MockAmd>,
     vek: MockVek,
     launches: u8,
+    /// As the firmware hands them out.
+    certificates: Vec<u8>,
 }
 
 impl Host {
     pub fn new() -> Self {
         let amd = Arc::new(MockAmd::new(Product::Milan));
         let vek = amd.issue(&VekSpec::new(VekKind::Vcek, amd.product()));
+        let certificates = table(&amd, &vek);
         Self {
             amd,
             vek,
             launches: 0,
+            certificates,
         }
     }
 
@@ -45,17 +49,29 @@ impl Host {
         both.map(|which| pem(self.amd.der(which))).concat()
     }
 
-    fn table(&self) -> Vec<u8> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.unwrap().as_secs();
-        let dates = (now - 3600, now + 86_400);
-        CertificateTable {
-            vcek: Some(self.vek.der.clone()),
-            crl: Some(self.amd.crl(Authority::Ark, &[], dates)),
-            ..CertificateTable::default()
-        }
-        .encode()
+    /// The evidence of a guest with this report id.
+    pub fn report(&self, exchange: &Exchange, report_id: &[u8; 32]) -> Evidence {
+        let mut spec = ReportSpec::new(self.amd.product(), VekKind::Vcek);
+        spec.report_data = exchange.0;
+        let bytes = report_id.iter().enumerate();
+        spec.bent.extend(bytes.map(|(n, byte)| (0x140 + n, *byte)));
+        Evidence::Snp(Box::new(SnpEvidence {
+            report: spec.sign(&self.vek),
+            certificates: self.certificates.clone(),
+        }))
     }
+}
+
+fn table(amd: &MockAmd, vek: &MockVek) -> Vec<u8> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap().as_secs();
+    let dates = (now - 3600, now + 86_400);
+    CertificateTable {
+        vcek: Some(vek.der.clone()),
+        crl: Some(amd.crl(Authority::Ark, &[], dates)),
+        ..CertificateTable::default()
+    }
+    .encode()
 }
 
 fn pem(der: &[u8]) -> String {
@@ -168,7 +184,7 @@ impl Attester for Guest {
         (self.bend)(&mut spec);
         Ok(Evidence::Snp(Box::new(SnpEvidence {
             report: spec.sign(&self.host.vek),
-            certificates: self.host.table(),
+            certificates: self.host.certificates.clone(),
         })))
     }
 

@@ -12,6 +12,7 @@ pub mod keyring;
 pub mod node;
 pub mod operator;
 pub mod pki;
+pub mod process;
 pub mod relay;
 
 use dawnkey_agent::config::{Endpoint, Pace, ServiceConfig};
@@ -38,6 +39,7 @@ pub struct World {
     running: Option<Running>,
     address: SocketAddr,
     admin: SocketAddr,
+    metrics: SocketAddr,
     dir: tempfile::TempDir,
 }
 
@@ -81,8 +83,23 @@ impl World {
         world
     }
 
+    /// Starts a service with a section `[limits]` and a policy that names these files; without any volume.
+    pub async fn with_limits(limits: &str, policy: &str, files: &[(&str, Vec<u8>)]) -> Self {
+        let config = format!("{CONFIG}{limits}");
+        Self::start_with(SwtpmCa::new(), &config, policy, files).await
+    }
+
     async fn start(tpm_ca: SwtpmCa, policy: &str, files: &[(&str, Vec<u8>)]) -> Self {
         Self::start_with(tpm_ca, CONFIG, policy, files).await
+    }
+
+    /// Writes what a service reads beside its configuration.
+    fn lay_out(dir: &Path, pki: &Pki, policy: &str, files: &[(&str, Vec<u8>)]) {
+        pki.write(dir);
+        for (name, text) in files {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
+        std::fs::write(dir.join("policy.toml"), policy).unwrap();
     }
 
     async fn start_with(
@@ -115,17 +132,14 @@ impl World {
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::new();
-        pki.write(dir.path());
-        for (name, text) in files {
-            std::fs::write(dir.path().join(name), text).unwrap();
-        }
-        std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
+        Self::lay_out(dir.path(), &pki, policy, files);
         let running = serve(dir.path(), config, master).await;
         Self {
             pki,
             tpm_ca,
             address: running.addresses.unlock,
             admin: running.addresses.admin,
+            metrics: running.addresses.metrics,
             running: Some(running),
             dir,
         }

@@ -43,6 +43,36 @@ impl World {
         self.admin().await.adopt_volume(request).await.unwrap();
     }
 
+    /// Makes many volumes over one connection, which takes a few calls at a time.
+    pub async fn create_volumes(&self, ids: &[Uuid]) {
+        let admin = self.admin().await;
+        for some in ids.chunks(4) {
+            let calls = some.iter().map(|id| {
+                let mut admin = admin.clone();
+                let request = wire::CreateVolumeRequest {
+                    volume_id: id.as_bytes().to_vec(),
+                    policy: "state".into(),
+                    label: String::new(),
+                };
+                tokio::spawn(async move { admin.create_volume(request).await })
+            });
+            for call in calls.collect::<Vec<_>>() {
+                call.await.unwrap().unwrap();
+            }
+        }
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut tcp = TcpStream::connect(self.metrics).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        tcp.write_all(request).await.unwrap();
+        let mut text = String::new();
+        tcp.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
     /// The volume as the service knows it.
     pub async fn volume(&self) -> wire::VolumeRecord {
         let shown = self.admin().await.show_volume(reference()).await;
