@@ -191,7 +191,7 @@ fn starts_reloads_on_hangup_and_stops_cleanly_on_terminate() {
     let audit = fs::read(site.path().join("audit.log")).unwrap();
     let mut events = Vec::new();
     dawnkey_keyservice::audit::read(audit.as_slice(), |r| events.push(r.event)).unwrap();
-    assert_eq!(events, ["start", "policy", "stop"]);
+    assert_eq!(events, ["start", "policy", "tls", "stop"]);
     for file in fs::read_dir(site.path()).unwrap() {
         let bytes = fs::read(file.unwrap().path()).unwrap();
         let raw = [0x5a; 32];

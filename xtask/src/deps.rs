@@ -128,15 +128,9 @@ const PACKAGES: &[Package] = &[
     ),
     package("cpio", Purpose::Test, "reads our archives back"),
     package("softhsm2", Purpose::Servers, "a PKCS#11 token in software"),
-    package("opensc", Purpose::Servers, "looks into it independently"),
     package("postgresql", Purpose::Servers, "a store of records"),
     package("valgrind", Purpose::Bench, "counts instructions"),
     package("g++", Purpose::Test, "libFuzzer is C++"),
-    package(
-        "softhsm2",
-        Purpose::Test,
-        "the token that the PKCS#11 provider is tested with",
-    ),
     package("git", Purpose::Test, "lists the files that tidy checks"),
 ];
 

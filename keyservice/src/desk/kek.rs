@@ -5,7 +5,7 @@ use super::operator::{AdminError, entry};
 use crate::audit::Entry;
 use crate::kek::doctor::{Examination, examine};
 use crate::kek::ring::{Ring, RingRefusal};
-use crate::kek::{RingError, Usage, WrappedDek};
+use crate::kek::{Progress, RingError, Usage, WrappedDek};
 use crate::keys::KeyRecord;
 use crate::records::Versioned;
 use crate::report::{self, Event};
@@ -23,6 +23,8 @@ const ATTEMPTS: usize = 16;
 /// The ring with what its providers are used for.
 #[derive(Debug)]
 pub struct KekStatus {
+    /// The rewrap of this replica, read before the ring: where it has ended, the ring is as it left it.
+    pub progress: Progress,
     /// As the store has it.
     pub ring: Ring,
     /// DEKs by provider and version.
@@ -63,6 +65,7 @@ impl Desk {
     /// The ring and its use.
     pub async fn kek_status(&self) -> Result<KekStatus, AdminError> {
         Ok(KekStatus {
+            progress: self.ring.progress(),
             ring: self.ring.ring().await?,
             usage: self.ring.usage().await?,
             unsealed: self.ring.unsealed().await?,

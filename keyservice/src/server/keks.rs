@@ -2,8 +2,8 @@
 
 use super::admin::{Answer, operator, status};
 use crate::desk::{AdminError, Desk, KekStatus};
+use crate::kek::KeyRing;
 use crate::kek::ring::Member;
-use crate::kek::{KeyRing, Progress};
 use dawnkey_kek::{Custody, Finding};
 use dawnkey_proto::seal::Sealed;
 use dawnkey_proto::wire;
@@ -24,9 +24,10 @@ fn time(at: Option<Timestamp>) -> String {
     at.map(|at| at.to_string()).unwrap_or_default()
 }
 
-fn progress(found: Progress, pending: bool) -> wire::KekProgress {
+fn progress(status: &KekStatus) -> wire::KekProgress {
+    let found = status.progress.clone();
     wire::KekProgress {
-        pending,
+        pending: status.ring.rewrap.is_some(),
         running: found.running,
         began: time(found.began),
         ended: time(found.ended),
@@ -77,7 +78,7 @@ fn answer(ring: &KeyRing, found: &KekStatus) -> wire::KekStatusAnswer {
             .iter()
             .map(|member| provider(ring, found, member))
             .collect(),
-        rewrap: Some(progress(ring.progress(), found.ring.rewrap.is_some())),
+        rewrap: Some(progress(found)),
         recipient: ring.recipient().unwrap_or_default(),
         unsealed: found.unsealed,
         cache_hits: hits,
