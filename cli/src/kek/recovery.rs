@@ -32,7 +32,7 @@ enum Command {
 
 /// Make a recovery key pair: two new files
 ///
-/// The public file goes to the key service ([kek] recovery_recipient). Keep the private file where no key service and no
+/// The public file goes to the key service (kek.recovery_recipient). Keep the private file where no key service and no
 /// backup of its store is: with both, all volumes can be opened. A file and not words, because a key that outlives a
 /// quantum computer has thousands of digits.
 #[derive(Debug, Args)]

@@ -1,8 +1,8 @@
 //! Data keys for CSI drivers and other callers in a cluster: `GetDataKey` on a listener of its own.
 //!
 //! A caller is known by its client certificate, or by a service account's token that the cluster's API server has reviewed
-//! ([`review`]). Policy says which ids it may have ([`crate::policy::DataKeyRule`]), the desk gives the key, and
-//! [`server`] speaks.
+//! (`review`). Policy says which ids it may have ([`crate::policy::DataKeyRule`]), the desk gives the key, and
+//! `server` speaks.
 
 mod cluster_id;
 mod desk;

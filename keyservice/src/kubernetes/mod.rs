@@ -1,8 +1,8 @@
 //! The Kubernetes KMS plugin, API version 2: `v2.KeyManagementService` over a Unix socket.
 //!
-//! What the API server sends is encrypted here, with AES-256-GCM under a key of the plugin's own ([`seal`]). That key is a
-//! record in the store whose DEKs the ring wraps ([`keys`]), so that all replicas use the same one; an epoch of it is a
-//! key id. An operator makes and rotates it. [`socket`] lets the configured users in and nobody else, [`plugin`] answers.
+//! What the API server sends is encrypted here, with AES-256-GCM under a key of the plugin's own (`seal`). That key is a
+//! record in the store whose DEKs the ring wraps (`keys`), so that all replicas use the same one; an epoch of it is a
+//! key id. An operator makes and rotates it. `socket` lets the configured users in and nobody else, `plugin` answers.
 //!
 //! Limits of the API: key id and ciphertext up to 1 kB each; annotations up to 32 kB, of which this plugin makes none.
 
