@@ -181,6 +181,13 @@ pub trait Store: Send + Sync {
     fn list(&self, table: Table) -> Deferred<'_, Result<Rows, StoreError>>;
 }
 
+/// What a backend said, fit for a message: printable, at most 300 characters.
+#[cfg(any(feature = "object", feature = "postgres"))]
+fn said(text: &impl std::fmt::Display) -> String {
+    let shown = |c: char| if c.is_control() { ' ' } else { c };
+    text.to_string().chars().map(shown).take(300).collect()
+}
+
 fn missing(table: Table, key: &[u8]) -> StoreError {
     StoreError::Missing {
         table,

@@ -16,7 +16,8 @@ use tokio_util::task::TaskTracker;
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
-/// Answers operators.
+/// Answers operators, about the ring too ([`super::keks`]).
+#[derive(Clone)]
 pub(super) struct Admins {
     pub desk: Arc<Desk>,
     pub tasks: TaskTracker,
@@ -42,10 +43,14 @@ pub(super) fn status(error: &AdminError) -> Status {
     Status::new(code, error.to_string())
 }
 
-fn volume_id(bytes: &[u8]) -> Result<Uuid, Status> {
+pub(super) fn uuid(field: &str, bytes: &[u8]) -> Result<Uuid, Status> {
     Uuid::from_slice(bytes).map_err(|_| {
-        Status::invalid_argument(format!("volume_id: {} bytes instead of 16", bytes.len()))
+        Status::invalid_argument(format!("{field}: {} bytes instead of 16", bytes.len()))
     })
+}
+
+fn volume_id(bytes: &[u8]) -> Result<Uuid, Status> {
+    uuid("volume_id", bytes)
 }
 
 fn adoption(asked: wire::AdoptVolumeRequest) -> Result<Adoption, Status> {
@@ -79,7 +84,7 @@ fn adoption(asked: wire::AdoptVolumeRequest) -> Result<Adoption, Status> {
     })
 }
 
-fn time(at: Option<Timestamp>) -> String {
+pub(super) fn time(at: Option<Timestamp>) -> String {
     at.map(|at| at.to_string()).unwrap_or_default()
 }
 
@@ -121,7 +126,7 @@ fn instance(record: InstanceRecord, last_seen: Option<Timestamp>) -> wire::Insta
 
 impl Admins {
     /// Runs to its end even when the operator hangs up, and counts the outcome.
-    async fn done<T: Send + 'static>(
+    pub(super) async fn done<T: Send + 'static>(
         &self,
         call: &'static str,
         work: impl Future<Output = Result<T, AdminError>> + Send + 'static,

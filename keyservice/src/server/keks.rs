@@ -1,28 +1,15 @@
 //! The gRPC service for the ring of KEK providers: a thin coat over the desk.
 
-use super::admin::{Answer, operator, status};
-use crate::desk::{AdminError, Desk, KekStatus};
+use super::admin::{Admins, Answer, operator, status, time, uuid};
+use crate::desk::{AdminError, KekStatus};
 use crate::kek::KeyRing;
 use crate::kek::ring::Member;
 use dawnkey_kek::{Custody, Finding};
 use dawnkey_proto::seal::Sealed;
 use dawnkey_proto::wire;
 use dawnkey_proto::wire::kek_admin_server::KekAdmin;
-use jiff::Timestamp;
 use std::sync::Arc;
-use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status};
-use uuid::Uuid;
-
-/// Answers operators about the ring.
-pub(super) struct Keks {
-    pub desk: Arc<Desk>,
-    pub tasks: TaskTracker,
-}
-
-fn time(at: Option<Timestamp>) -> String {
-    at.map(|at| at.to_string()).unwrap_or_default()
-}
+use tonic::{Request, Response};
 
 fn progress(status: &KekStatus) -> wire::KekProgress {
     let found = status.progress.clone();
@@ -95,28 +82,7 @@ fn finding(found: Finding) -> wire::KekFinding {
     }
 }
 
-fn owner_id(bytes: &[u8]) -> Result<Uuid, Status> {
-    Uuid::from_slice(bytes).map_err(|_| {
-        Status::invalid_argument(format!("owner_id: {} bytes instead of 16", bytes.len()))
-    })
-}
-
-impl Keks {
-    /// Runs to its end even when the operator hangs up, and counts the outcome.
-    async fn done<T: Send + 'static>(
-        &self,
-        call: &'static str,
-        work: impl Future<Output = Result<T, AdminError>> + Send + 'static,
-    ) -> Result<T, Status> {
-        let task = self.tasks.spawn(work);
-        let outcome = task
-            .await
-            .map_err(|_| Status::internal("the answer broke off"))?;
-        let name = if outcome.is_ok() { "done" } else { "refused" };
-        self.desk.metrics.administered(call, name);
-        outcome.map_err(|e| status(&e))
-    }
-
+impl Admins {
     async fn status_after<T: Send + 'static>(
         &self,
         call: &'static str,
@@ -129,7 +95,7 @@ impl Keks {
 }
 
 #[tonic::async_trait]
-impl KekAdmin for Keks {
+impl KekAdmin for Admins {
     async fn status(
         &self,
         request: Request<wire::KekStatusRequest>,
@@ -188,7 +154,7 @@ impl KekAdmin for Keks {
         let desk = Arc::clone(&self.desk);
         let owner = match request.into_inner().owner_id.as_slice() {
             [] => None,
-            bytes => Some(owner_id(bytes)?),
+            bytes => Some(uuid("owner_id", bytes)?),
         };
         let work = async move {
             let inbox = desk.kek_inbox()?.public_key().to_vec();
@@ -220,7 +186,7 @@ impl KekAdmin for Keks {
     ) -> Answer<wire::KekRestoreAnswer> {
         let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
         let asked = request.into_inner();
-        let owner = owner_id(&asked.owner_id)?;
+        let owner = uuid("owner_id", &asked.owner_id)?;
         let work = async move {
             let sealed = Sealed {
                 encapsulated_key: asked.encapsulated_key,

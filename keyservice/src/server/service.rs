@@ -3,7 +3,6 @@
 use super::accept::{Audience, Door, accept};
 use super::admin::Admins;
 use super::health;
-use super::keks::Keks;
 use super::limits::{ConnectionCap, RateLimit};
 use super::nodes::Nodes;
 use super::providers;
@@ -309,15 +308,14 @@ async fn listen(
         accept(unlock, door(Audience::Nodes, life), stop.clone()),
         stop.clone().cancelled_owned(),
     );
-    let admins = AdminServer::new(Admins {
+    let admins = Admins {
         desk: Arc::clone(&desk),
         tasks: tasks.clone(),
-    });
-    let keks = KekAdminServer::new(Keks {
-        desk: Arc::clone(&desk),
-        tasks: tasks.clone(),
-    });
-    let admins = grpc().add_service(admins).add_service(keks);
+    };
+    let keks = KekAdminServer::new(admins.clone());
+    let admins = grpc()
+        .add_service(AdminServer::new(admins))
+        .add_service(keks);
     let admins = admins.serve_with_incoming_shutdown(
         accept(admin, door(Audience::Operators, LONG_LIFE), stop.clone()),
         stop.clone().cancelled_owned(),

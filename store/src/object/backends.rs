@@ -159,7 +159,7 @@ async fn ready(
     bucket: &Bucket,
     made: object_store::Result<impl object_store::ObjectStore>,
 ) -> Result<BucketStore, OpenError> {
-    let made = made.map_err(|e| config(kind, super::said(&e)))?;
+    let made = made.map_err(|e| config(kind, crate::said(&e)))?;
     let store = BucketStore::new(kind, Arc::new(made), &bucket.prefix, bucket.deadline());
     store.probe().await.map_err(|problem| OpenError::Broken {
         kind,

@@ -20,7 +20,7 @@ mod tests;
 
 pub use probe::Broken;
 
-use crate::{Deferred, Rows, Store, StoreError, Stored, Table, check, exists, fits, missing};
+use crate::{Deferred, Rows, Store, StoreError, Stored, Table, check, exists, fits, missing, said};
 use envelope::{Envelope, Found, MAX_OBJECT_BYTES, directory, key as key_of, location};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
@@ -202,12 +202,6 @@ impl BucketStore {
     fn down(&self, error: &Error) -> StoreError {
         StoreError::Unavailable(format!("{}: {}", self.name, said(error)))
     }
-}
-
-/// What the storage said, bounded and printable.
-fn said(error: &Error) -> String {
-    let shown = |c: char| if c.is_control() { ' ' } else { c };
-    error.to_string().chars().map(shown).take(300).collect()
 }
 
 impl Store for BucketStore {

@@ -1,7 +1,8 @@
 //! Does the storage keep its promises? Proved at every start with a scratch object, because several servers that speak
 //! these protocols take a conditional write and ignore the condition.
 
-use super::{BucketStore, said};
+use super::BucketStore;
+use crate::said;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use uuid::Uuid;

@@ -11,7 +11,7 @@ mod open;
 #[cfg(test)]
 mod tests;
 
-use crate::{Deferred, Rows, Store, StoreError, Stored, Table, check, exists, fits, missing};
+use crate::{Deferred, Rows, Store, StoreError, Stored, Table, check, exists, fits, missing, said};
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{Error, Row};
 use std::future::Future;
@@ -109,16 +109,14 @@ fn stored(table: Table, key: &[u8], row: &PgRow) -> Result<Stored, StoreError> {
 /// Every failure of the database is one of now: what it says of a record is in its rows.
 #[allow(clippy::needless_pass_by_value)] // as map_err gives it
 fn down(error: Error) -> StoreError {
-    let said = match &error {
+    let text = match &error {
         Error::Database(said) => {
             let code = said.code().unwrap_or_default();
             format!("{} ({code})", said.message())
         }
         other => other.to_string(),
     };
-    let shown = |c: char| if c.is_control() { ' ' } else { c };
-    let said: String = said.chars().map(shown).take(300).collect();
-    StoreError::Unavailable(format!("postgres: {said}"))
+    StoreError::Unavailable(format!("postgres: {}", said(&text)))
 }
 
 impl Store for PostgresStore {
