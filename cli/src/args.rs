@@ -58,7 +58,7 @@ enum Command {
     /// Show, rotate, rewrap and remove KEK providers; offline recovery
     Kek(KekArgs),
     Doctor(DoctorArgs),
-    /// Show the key service as it sees itself
+    /// Show the key service as it sees itself, its volumes and nodes at a glance, and what waits for an operator
     #[command(after_help = "Examples:
   dawnkey status
   dawnkey status --profile /etc/dawnkey/admin.toml --json")]

@@ -170,6 +170,13 @@ fn status_shows_the_head_that_audit_verify_finds() {
     );
     let head = status["audit_head"].as_str().unwrap().to_owned();
     assert!(scene.run(&["status"]).out.contains(&head));
+    let volumes = &status["fleet"]["volumes"];
+    let made = scene.json(&["volume", "list"]).as_array().unwrap().len();
+    assert!(made > 0);
+    assert_eq!(volumes["total"], made, "{status}");
+    assert_eq!(volumes["provisioning"], made, "{status}");
+    let text = scene.run(&["status"]).out;
+    assert!(text.contains(&format!("{made} provisioning\n")), "{text}");
     assert_eq!(scene.json(&["instance", "list"]), Value::Array(Vec::new()));
     let dir = scene.stop();
     let run = dawnkey(

@@ -1,4 +1,6 @@
-//! `dawnkey status`: the key service as it sees itself.
+//! `dawnkey status`: the key service as it sees itself, and its fleet at a glance.
+
+mod fleet;
 
 use crate::admin::Admin;
 use crate::outcome::{Exit, Failure};
@@ -7,6 +9,7 @@ use crate::profile::ProfileArgs;
 use clap::Args;
 use dawnkey_proto::message::printable;
 use dawnkey_proto::wire;
+use fleet::Fleet;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -29,10 +32,11 @@ struct StatusView {
     audit_records: u64,
     audit_head: String,
     warnings: Vec<String>,
+    fleet: Fleet,
 }
 
-impl From<wire::StatusAnswer> for StatusView {
-    fn from(answer: wire::StatusAnswer) -> Self {
+impl StatusView {
+    fn new(answer: wire::StatusAnswer, fleet: Fleet) -> Self {
         Self {
             service_id: id(&answer.service_id),
             version: printable(&answer.version),
@@ -43,6 +47,7 @@ impl From<wire::StatusAnswer> for StatusView {
             audit_records: answer.audit_records,
             audit_head: printable(&answer.audit_head),
             warnings: answer.warnings.iter().map(|text| printable(text)).collect(),
+            fleet,
         }
     }
 }
@@ -59,8 +64,9 @@ impl StatusArgs {
         let answer = admin.call("read the status", "the service", async |client| {
             client.status(wire::StatusRequest {}).await
         })?;
-        let view = StatusView::from(answer);
+        let view = StatusView::new(answer, Fleet::ask(&mut admin)?);
         output.show(&view, || {
+            let [volumes, nodes] = view.fleet.fields();
             let mut text = fields(&[
                 ("service id", view.service_id.clone()),
                 ("version", view.version.clone()),
@@ -70,7 +76,12 @@ impl StatusArgs {
                 ("policy sha256", view.policy_sha256.clone()),
                 ("audit records", view.audit_records.to_string()),
                 ("audit head", view.audit_head.clone()),
+                volumes,
+                nodes,
             ]);
+            for line in view.fleet.lines() {
+                text.push_str(&format!("to do: {line}\n"));
+            }
             for warning in &view.warnings {
                 text.push_str(&format!("warning: {warning}\n"));
             }
