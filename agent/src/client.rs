@@ -1,18 +1,19 @@
 //! The real key service: gRPC over one pinned TLS 1.3 connection that is used once.
 
-use crate::config::ServiceConfig;
+use crate::config::{Endpoint, ServiceConfig};
 use crate::connect::{ConnectError, Link, Target, connect};
 use crate::service::{CallError, KeyService, Session};
 use dawnkey_proto::binding::{Exporter, SpkiDigest};
 use dawnkey_proto::message::{
-    Answer, Confirm, ConfirmAnswer, EvidenceItem, MessageError, Renew, RenewAnswer, printable,
+    Answer, Confirm, ConfirmAnswer, EvidenceItem, MessageError, Refusal, Renew, RenewAnswer, Retry,
+    printable,
 };
 use dawnkey_proto::one_shot::{OneShot, Spent};
 use dawnkey_proto::tls::{self, Clock, TlsError};
 use dawnkey_proto::wire::key_service_client::KeyServiceClient;
 use dawnkey_proto::{MAX_MESSAGE_BYTES, wire};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Channel, Endpoint as Http2};
 use tonic::{Code, Response, Status};
@@ -21,10 +22,15 @@ use uuid::Uuid;
 /// Largest answer that is read: many times the largest of the protocol, a challenge.
 pub const MAX_ANSWER_BYTES: usize = 64 << 10;
 
-/// Makes connections as configured.
+/// Makes connections as configured. An endpoint whose connection stood and got no verdict is the last to be tried
+/// again: a replica that only cannot reach its store would else keep a node from the others.
 pub struct Client {
     target: Target,
+    passed_over: PassedOver,
 }
+
+/// The endpoint that is to be tried last from now on.
+type PassedOver = Arc<Mutex<Option<Endpoint>>>;
 
 impl Client {
     /// A client of the configured service, known by its configured pin.
@@ -36,29 +42,48 @@ impl Client {
                 name: config.name.clone(),
                 tls: Arc::new(tls),
             },
+            passed_over: PassedOver::default(),
         })
     }
+
+    fn reorder(&mut self) {
+        let passed_over = lock(&self.passed_over).take();
+        // Stable: the others keep their order.
+        let endpoints = &mut self.target.endpoints;
+        endpoints.sort_by_key(|endpoint| Some(endpoint) == passed_over.as_ref());
+    }
+}
+
+fn lock(passed_over: &PassedOver) -> MutexGuard<'_, Option<Endpoint>> {
+    passed_over.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl KeyService for Client {
     type Session = Connection;
 
     async fn connect(&mut self, deadline: Instant) -> Result<Connection, ConnectError> {
-        Connection::over(connect(&self.target, deadline).await?, deadline).await
+        self.reorder();
+        let link = connect(&self.target, deadline).await?;
+        Connection::over(link, deadline, &self.passed_over).await
     }
 }
 
 /// One connection with its gRPC client.
 pub struct Connection {
     grpc: KeyServiceClient<Channel>,
-    peer: crate::config::Endpoint,
+    peer: Endpoint,
+    passed_over: PassedOver,
     exporter: Exporter,
     spki: SpkiDigest,
 }
 
 impl Connection {
     /// Speaks gRPC over a finished connection.
-    async fn over(link: Link, deadline: Instant) -> Result<Self, ConnectError> {
+    async fn over(
+        link: Link,
+        deadline: Instant,
+        passed_over: &PassedOver,
+    ) -> Result<Self, ConnectError> {
         let Link {
             stream,
             endpoint,
@@ -83,9 +108,33 @@ impl Connection {
         Ok(Self {
             grpc,
             peer: endpoint,
+            passed_over: Arc::clone(passed_over),
             exporter,
             spki,
         })
+    }
+
+    /// Lets another endpoint come first next time, unless this one has given a verdict.
+    fn judge<T>(
+        &self,
+        answer: Result<T, CallError>,
+        refusal: impl FnOnce(&T) -> Option<&Refusal>,
+    ) -> Result<T, CallError> {
+        let elsewhere = match &answer {
+            Ok(answer) => refusal(answer).is_some_and(|no| no.retry != Retry::Never),
+            Err(error) => error.is_transport(),
+        };
+        if elsewhere {
+            *lock(&self.passed_over) = Some(self.peer.clone());
+        }
+        answer
+    }
+}
+
+fn refused(answer: &Answer) -> Option<&Refusal> {
+    match answer {
+        Answer::Refuse(refusal) => Some(refusal),
+        _ => None,
     }
 }
 
@@ -122,7 +171,8 @@ impl Session for Connection {
                 })
                 .collect(),
         };
-        answered(CALL, deadline, self.grpc.unlock(request)).await
+        let answer = answered(CALL, deadline, self.grpc.unlock(request)).await;
+        self.judge(answer, refused)
     }
 
     async fn activate(
@@ -135,7 +185,8 @@ impl Session for Connection {
             challenge_id: challenge.as_bytes().to_vec(),
             proof: proof.to_vec(),
         };
-        answered("Activate", deadline, self.grpc.activate(request)).await
+        let answer = answered("Activate", deadline, self.grpc.activate(request)).await;
+        self.judge(answer, refused)
     }
 
     async fn confirm(
@@ -144,12 +195,20 @@ impl Session for Connection {
         deadline: Instant,
     ) -> Result<ConfirmAnswer, CallError> {
         let request = wire::ConfirmRequest::from(confirm);
-        answered("Confirm", deadline, self.grpc.confirm(request)).await
+        let answer = answered("Confirm", deadline, self.grpc.confirm(request)).await;
+        self.judge(answer, |answer| match answer {
+            ConfirmAnswer::Refuse(refusal) => Some(refusal),
+            ConfirmAnswer::Confirmed => None,
+        })
     }
 
     async fn renew(&mut self, renew: Renew, deadline: Instant) -> Result<RenewAnswer, CallError> {
         let request = wire::RenewRequest::from(renew);
-        answered("Renew", deadline, self.grpc.renew(request)).await
+        let answer = answered("Renew", deadline, self.grpc.renew(request)).await;
+        self.judge(answer, |answer| match answer {
+            RenewAnswer::Refuse(refusal) => Some(refusal),
+            _ => None,
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! One connection: TCP and a full TLS 1.3 handshake with the pinned service, before a deadline.
 
+mod stagger;
+
 use crate::config::Endpoint;
 use dawnkey_proto::binding::{Exporter, Role, SpkiDigest};
 use dawnkey_proto::tls;
@@ -8,13 +10,9 @@ use rustls_pki_types::ServerName;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-/// How long an endpoint has the field for itself before the next is tried beside it.
-const STAGGER: Duration = Duration::from_millis(250);
 
 /// Why no connection was made.
 #[derive(Debug, thiserror::Error)]
@@ -83,20 +81,36 @@ pub enum ConnectError {
         /// Why.
         source: tls::TlsError,
     },
+    /// Of several endpoints none could be had.
+    #[error("none of {} endpoints answers as the key service: {}", failures.len(), list(failures))]
+    NoneOf {
+        /// How each failed, in the configuration's order.
+        failures: Vec<ConnectError>,
+    },
 }
 
 impl ConnectError {
-    /// Whether waiting may help. The wrong server stays the wrong server.
+    /// Whether waiting may help. The wrong server stays the wrong server; of several endpoints one that may come back is
+    /// enough.
     #[must_use]
-    pub const fn is_transport(&self) -> bool {
-        matches!(
-            self,
+    pub fn is_transport(&self) -> bool {
+        match self {
             Self::Unreachable { .. }
-                | Self::TcpTimeout { .. }
-                | Self::TlsTimeout { .. }
-                | Self::Handshake { .. }
-        )
+            | Self::TcpTimeout { .. }
+            | Self::TlsTimeout { .. }
+            | Self::Handshake { .. } => true,
+            Self::NotPinned { .. }
+            | Self::NoTls13 { .. }
+            | Self::NoHttp2 { .. }
+            | Self::Tls { .. } => false,
+            Self::NoneOf { failures } => failures.iter().any(Self::is_transport),
+        }
     }
+}
+
+fn list(failures: &[ConnectError]) -> String {
+    let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    failures.join("; ")
 }
 
 /// Where and how to connect.
@@ -124,47 +138,20 @@ pub struct Link {
 }
 
 /// Connects to the endpoint that first finishes a handshake; each begins 250 ms after the one before it, or at
-/// once when that one has failed.
+/// once when one has failed.
 ///
-/// When all fail, an error that waiting may mend wins over one that it cannot: only when every endpoint is the
-/// wrong one is the attempt hopeless.
+/// # Errors
+/// What is wrong with the only endpoint, or [`ConnectError::NoneOf`] several.
 pub async fn connect(target: &Target, deadline: Instant) -> Result<Link, ConnectError> {
-    let mut waiting = target.endpoints.iter().cloned();
-    let mut running = JoinSet::new();
-    let mut kept: Option<ConnectError> = None;
-    loop {
-        let next = waiting.next();
-        let more = next.is_some();
-        if let Some(endpoint) = next {
-            running.spawn(handshake(target.clone(), endpoint, deadline));
+    let attempt = |endpoint| handshake(target.clone(), endpoint, deadline);
+    let linked = stagger::first(&target.endpoints, attempt).await;
+    linked.map_err(|mut failures| match failures.pop() {
+        Some(only) if failures.is_empty() => only,
+        last => {
+            failures.extend(last);
+            ConnectError::NoneOf { failures }
         }
-        let ended = if more {
-            timeout(STAGGER, running.join_next()).await.ok().flatten()
-        } else {
-            match running.join_next().await {
-                Some(ended) => Some(ended),
-                None => return Err(kept.unwrap_or_else(|| no_endpoint(target))),
-            }
-        };
-        match ended {
-            Some(Ok(Ok(link))) => return Ok(link),
-            Some(Ok(Err(error))) if kept.as_ref().is_none_or(|w| !w.is_transport()) => {
-                kept = Some(error);
-            }
-            // A later error of the same weight, a task that was torn down, or the stagger's end.
-            _ => {}
-        }
-    }
-}
-
-fn no_endpoint(target: &Target) -> ConnectError {
-    ConnectError::Unreachable {
-        endpoint: target.endpoints.first().cloned().unwrap_or(Endpoint {
-            host: "none".into(),
-            port: 0,
-        }),
-        source: std::io::Error::other("no endpoint could be tried"),
-    }
+    })
 }
 
 async fn handshake(

@@ -214,8 +214,30 @@ async fn one_endpoint_that_may_come_back_keeps_the_attempt_retryable() {
     let addresses = [wrong.address, closing.address];
     let error = client(&addresses, Pki::new().ca_pin())
         .connect(later())
-        .await;
-    assert!(error.is_err_and(|e| e.is_transport()));
+        .await
+        .err()
+        .unwrap();
+    assert!(error.is_transport());
+    let ConnectError::NoneOf { failures } = &error else {
+        panic!("{error}")
+    };
+    assert!(matches!(
+        failures.as_slice(),
+        [
+            ConnectError::NotPinned { .. },
+            ConnectError::Handshake { .. }
+        ]
+    ));
+    for address in addresses {
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+    let hopeless = [wrong.address, wrong.address];
+    let error = client(&hopeless, Pki::new().ca_pin())
+        .connect(later())
+        .await
+        .err()
+        .unwrap();
+    assert!(!error.is_transport(), "{error}");
 }
 
 /// Never answers.
@@ -241,6 +263,40 @@ async fn names_a_service_that_never_answers_the_call() {
         .unwrap_err();
     assert!(matches!(error, CallError::TimedOut { call: "Unlock", .. }));
     assert!(error.is_transport());
+}
+
+/// A refusal that tells the node to come again.
+struct Busy;
+
+impl Script for Busy {
+    async fn unlock(&self, _: wire::UnlockRequest, _: &Keys) -> Result<wire::UnlockAnswer, Status> {
+        let mut answer = refusal("the store does not answer");
+        if let Some(wire::unlock_answer::Answer::Refuse(no)) = &mut answer.answer {
+            no.reason = wire::Reason::StoreUnavailable.into();
+            no.retry_after_seconds = 5;
+        }
+        Ok(answer)
+    }
+}
+
+#[tokio::test]
+async fn goes_to_another_endpoint_after_one_that_stands_but_gives_no_verdict() {
+    let pki = Pki::new();
+    let failing = serve(&pki, Failing(Status::unavailable)).await;
+    let busy = serve(&pki, Busy).await;
+    let closing = serve(&pki, Closing(0)).await;
+    let right = serve(&pki, Refusing(1)).await;
+    let all = [&failing, &busy, &closing, &right].map(|running| running.address);
+    let mut client = client(&all, pki.ca_pin());
+    let mut asked = Vec::new();
+    for _ in 0..5 {
+        let mut session = client.connect(later()).await.unwrap();
+        asked.push(session.peer());
+        // A refusal that is final is a verdict: its endpoint stays the first.
+        let _ = session.unlock(b"body", evidence(), later()).await;
+    }
+    let [failing, busy, closing, right] = all.map(|address| address.to_string());
+    assert_eq!(asked, [failing, busy, closing, right.clone(), right]);
 }
 
 /// Closes after so many bytes of the answer.

@@ -6,6 +6,8 @@
     clippy::panic
 )]
 
+#[path = "end_to_end/endpoints.rs"]
+mod endpoints;
 mod world;
 
 use dawnkey_agent::client::Client;
