@@ -10,6 +10,8 @@ mod args;
 mod audit;
 mod cluster;
 mod confirm;
+#[cfg(test)]
+mod documented;
 mod endorsements;
 mod evidence;
 mod files;
