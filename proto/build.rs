@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "data_key.proto",
         "kek.proto",
         "kubernetes.proto",
+        "recovery.proto",
     ];
     let files = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure().compile_fds(files)?;

@@ -9,6 +9,10 @@ pub enum Role {
     Node,
     /// The key service that proves itself to the node.
     Service,
+    /// The node that waits for an operator, over a connection in which it is the server.
+    Recovery,
+    /// The same without a connection: request and grant travel as text.
+    RecoveryText,
 }
 
 impl Role {
@@ -16,6 +20,8 @@ impl Role {
         match self {
             Self::Node => 1,
             Self::Service => 2,
+            Self::Recovery => 3,
+            Self::RecoveryText => 4,
         }
     }
 
@@ -25,6 +31,9 @@ impl Role {
         match self {
             Self::Node => b"EXPORTER-dawnkey-v1-unlock-node-to-service",
             Self::Service => b"EXPORTER-dawnkey-v1-unlock-service-to-node",
+            Self::Recovery => b"EXPORTER-dawnkey-v1-recovery-node-to-operator",
+            // Never drawn: there is no connection.
+            Self::RecoveryText => b"EXPORTER-dawnkey-v1-recovery-text",
         }
     }
 }
@@ -58,9 +67,9 @@ impl SpkiDigest {
 pub struct Bound<'a> {
     /// Who gives the evidence.
     pub role: Role,
-    /// The connection, by its exporter for that role.
+    /// The connection, by its exporter for that role; the boot nonce where there is none.
     pub exporter: &'a Exporter,
-    /// The service's key.
+    /// The key of the connection's server: the service's, in recovery the node's. Zeros where there is no connection.
     pub service_spki: &'a SpkiDigest,
     /// The key to which the DEK will be sealed.
     pub hpke_public_key: &'a [u8],
@@ -121,7 +130,9 @@ mod tests {
     #[test]
     fn every_input_changes_the_binder() {
         let base = bound(Role::Node, b"request", &[3; 32]);
-        assert_ne!(base, bound(Role::Service, b"request", &[3; 32]));
+        for other in [Role::Service, Role::Recovery, Role::RecoveryText] {
+            assert_ne!(base, bound(other, b"request", &[3; 32]));
+        }
         assert_ne!(base, bound(Role::Node, b"requesu", &[3; 32]));
         assert_ne!(base, bound(Role::Node, b"request", &[3; 31]));
     }

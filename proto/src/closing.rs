@@ -3,11 +3,14 @@
 //! The agent extends the register once for each open volume, in the order of its configuration, and caps it. The key
 //! service computes the same value from what it confirmed.
 
+use crate::recovery::KeyId;
 use sha2::{Digest, Sha256, Sha384};
 use uuid::Uuid;
 
 /// What the register is extended with begins with these bytes.
 const LABEL: &[u8] = b"dawnkey/v1/unlocked";
+/// What it is extended with after a recovery begins with these bytes.
+const RECOVERED_LABEL: &[u8] = b"dawnkey/v1/recovered";
 /// What the register is capped with is the digest of these bytes, the TCG's separator.
 const CAP: [u8; 4] = [0; 4];
 
@@ -26,6 +29,19 @@ pub struct Opened {
 pub fn event(service_id: Uuid, opened: &Opened) -> Vec<u8> {
     let mut event = LABEL.to_vec();
     event.extend(service_id.as_bytes());
+    event.extend(opened.volume.as_bytes());
+    event.extend(opened.generation.to_be_bytes());
+    event
+}
+
+/// The event of one volume that an operator's grant has opened:
+/// `"dawnkey/v1/recovered" ‖ grant key's name (8) ‖ volume id (16) ‖ generation (64-bit big-endian)`.
+///
+/// No service knows of it, so that none reopens a volume in such a boot.
+#[must_use]
+pub fn recovered_event(key: KeyId, opened: &Opened) -> Vec<u8> {
+    let mut event = RECOVERED_LABEL.to_vec();
+    event.extend(key.0);
     event.extend(opened.volume.as_bytes());
     event.extend(opened.generation.to_be_bytes());
     event
@@ -77,6 +93,19 @@ mod tests {
             hex::encode(closed_rtmr(service, &opened)),
             expected.next().unwrap()
         );
+    }
+
+    #[test]
+    fn a_recovery_is_no_unlock_by_any_service() {
+        let opened = Opened {
+            volume: Uuid::from_u128(7),
+            generation: 2,
+        };
+        let recovered = recovered_event(KeyId([1; 8]), &opened);
+        assert_eq!(recovered.len(), 20 + 8 + 16 + 8);
+        assert!(recovered.starts_with(b"dawnkey/v1/recovered"));
+        assert_ne!(recovered, recovered_event(KeyId([2; 8]), &opened));
+        assert!(!event(Uuid::from_u128(1), &opened).starts_with(RECOVERED_LABEL));
     }
 
     #[test]

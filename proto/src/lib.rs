@@ -4,7 +4,8 @@
 //! connection's exporter and the service's key are hashed into the [`binding::Binder`] that the node's evidence
 //! must carry; the key that comes back is sealed to the node's own key ([`seal`]). [`one_shot`] keeps a gRPC client
 //! on the connection it was given. [`lease`] derives the token that renews a lease, [`closing`] knows what a boot is closed
-//! with, [`secret`] what a volume without a disk goes by. [`message`] turns wire
+//! with, [`secret`] what a volume without a disk goes by. [`recovery`] is what a node and an operator say to each other where no
+//! service answers. [`message`] turns wire
 //! messages into types that cannot be half filled, with every length checked.
 //!
 //! This crate knows no report format, file, socket or clock. `docs/protocol.md` gives the same rules byte by byte.
@@ -14,6 +15,7 @@ pub mod closing;
 pub mod lease;
 pub mod message;
 pub mod one_shot;
+pub mod recovery;
 pub mod seal;
 pub mod secret;
 pub mod tls;

@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 const RELEASE_INFO: &[u8] = b"dawnkey/v1/release";
 /// HPKE `info` of a DEK on its way to an operator.
 const EXPORT_INFO: &[u8] = b"dawnkey/v1/export";
+/// HPKE `info` of a DEK on its way to a node that waits for an operator.
+const RECOVERY_INFO: &[u8] = b"dawnkey/v1/recovery";
 
 /// Bytes of an X25519 public key and of an encapsulated key.
 pub const PUBLIC_KEY_BYTES: usize = 32;
@@ -38,6 +40,11 @@ impl Purpose {
         aad[16..20].copy_from_slice(&self.epoch.to_be_bytes());
         aad[20..].copy_from_slice(&self.generation.to_be_bytes());
         aad
+    }
+
+    /// The same, followed by the boot nonce of a node that waits for an operator.
+    fn recovery_aad(&self, boot_nonce: &[u8; 32]) -> Vec<u8> {
+        [self.aad().as_slice(), boot_nonce].concat()
     }
 }
 
@@ -103,7 +110,7 @@ impl Recipient {
         sealed: &Sealed,
         purpose: &Purpose,
     ) -> Result<(Dek, ConfirmToken), SealError> {
-        let mut clear = self.open(RELEASE_INFO, sealed, purpose)?;
+        let mut clear = self.open(RELEASE_INFO, sealed, &purpose.aad())?;
         let (dek, token) = clear
             .split_at_mut_checked(Dek::LEN)
             .ok_or(SealError::Open)?;
@@ -114,7 +121,19 @@ impl Recipient {
 
     /// Opens an exported DEK.
     pub fn open_export(&self, sealed: &Sealed, purpose: &Purpose) -> Result<Dek, SealError> {
-        let mut clear = self.open(EXPORT_INFO, sealed, purpose)?;
+        let mut clear = self.open(EXPORT_INFO, sealed, &purpose.aad())?;
+        Dek::take(&mut clear).map_err(|_| SealError::Open)
+    }
+
+    /// Opens a DEK that was sealed for the boot of this nonce.
+    pub fn open_recovery(
+        &self,
+        sealed: &Sealed,
+        purpose: &Purpose,
+        boot_nonce: &[u8; 32],
+    ) -> Result<Dek, SealError> {
+        let aad = purpose.recovery_aad(boot_nonce);
+        let mut clear = self.open(RECOVERY_INFO, sealed, &aad)?;
         Dek::take(&mut clear).map_err(|_| SealError::Open)
     }
 
@@ -122,17 +141,11 @@ impl Recipient {
         &self,
         info: &[u8],
         sealed: &Sealed,
-        purpose: &Purpose,
+        aad: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let enc = EncapsulatedSecret(sealed.encapsulated_key.clone());
         suite()
-            .open(
-                &enc,
-                info,
-                &purpose.aad(),
-                &sealed.ciphertext,
-                &self.private,
-            )
+            .open(&enc, info, aad, &sealed.ciphertext, &self.private)
             .map(Zeroizing::new)
             .map_err(|_| SealError::Open)
     }
@@ -148,26 +161,32 @@ pub fn seal_release(
     let mut clear = Zeroizing::new(Vec::with_capacity(Dek::LEN + ConfirmToken::LEN));
     clear.extend_from_slice(dek.expose());
     clear.extend_from_slice(token.expose());
-    seal(RELEASE_INFO, recipient, purpose, &clear)
+    seal(RELEASE_INFO, recipient, &purpose.aad(), &clear)
 }
 
 /// Seals a DEK to an operator's key.
 pub fn seal_export(recipient: &[u8], purpose: &Purpose, dek: &Dek) -> Result<Sealed, SealError> {
-    seal(EXPORT_INFO, recipient, purpose, dek.expose())
+    seal(EXPORT_INFO, recipient, &purpose.aad(), dek.expose())
 }
 
-fn seal(
-    info: &[u8],
+/// Seals a DEK to a node that waits for an operator, for the boot of this nonce; the generation is its header's.
+pub fn seal_recovery(
     recipient: &[u8],
     purpose: &Purpose,
-    clear: &[u8],
+    boot_nonce: &[u8; 32],
+    dek: &Dek,
 ) -> Result<Sealed, SealError> {
+    let aad = purpose.recovery_aad(boot_nonce);
+    seal(RECOVERY_INFO, recipient, &aad, dek.expose())
+}
+
+fn seal(info: &[u8], recipient: &[u8], aad: &[u8], clear: &[u8]) -> Result<Sealed, SealError> {
     if recipient.len() != PUBLIC_KEY_BYTES {
         return Err(SealError::Recipient);
     }
     let public = HpkePublicKey(recipient.to_vec());
     let (enc, ciphertext) = suite()
-        .seal(info, &purpose.aad(), clear, &public)
+        .seal(info, aad, clear, &public)
         .map_err(|_| SealError::Recipient)?;
     Ok(Sealed {
         encapsulated_key: enc.0,

@@ -58,7 +58,7 @@ pub struct Identity {
 }
 
 /// The cryptography of every connection: key exchange X25519MLKEM768, then X25519.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     provider.kx_groups = vec![
         aws_lc_rs::kx_group::X25519MLKEM768,

@@ -10,6 +10,7 @@ pub use answer::{Answer, Challenge, Lease, OnLoss, Provision, Release, Rotation}
 pub use confirm::{Confirm, ConfirmAnswer, Progress};
 pub use refusal::{Refusal, Retry, reason_code};
 pub use renew::{Renew, RenewAnswer};
+pub(crate) use request::evidence;
 pub use request::{Ask, EvidenceItem, ReceivedRequest, Reopen, Request, SeenHeader};
 
 pub use crate::wire::Reason;
@@ -41,7 +42,11 @@ pub enum MessageError {
     },
 }
 
-fn field(message: &'static str, field: &'static str, problem: impl Into<String>) -> MessageError {
+pub(crate) fn field(
+    message: &'static str,
+    field: &'static str,
+    problem: impl Into<String>,
+) -> MessageError {
     MessageError::Field {
         message,
         field,
@@ -49,7 +54,7 @@ fn field(message: &'static str, field: &'static str, problem: impl Into<String>)
     }
 }
 
-fn bytes<const N: usize>(
+pub(crate) fn bytes<const N: usize>(
     message: &'static str,
     name: &'static str,
     given: &[u8],
@@ -63,7 +68,11 @@ fn bytes<const N: usize>(
     })
 }
 
-fn uuid(message: &'static str, name: &'static str, given: &[u8]) -> Result<Uuid, MessageError> {
+pub(crate) fn uuid(
+    message: &'static str,
+    name: &'static str,
+    given: &[u8],
+) -> Result<Uuid, MessageError> {
     let id = Uuid::from_bytes(bytes(message, name, given)?);
     if id.is_nil() {
         return Err(field(message, name, "the nil UUID names nothing"));
@@ -84,7 +93,7 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-fn at_least_one<T: Default + PartialEq>(
+pub(crate) fn at_least_one<T: Default + PartialEq>(
     message: &'static str,
     name: &'static str,
     value: T,

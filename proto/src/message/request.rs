@@ -240,25 +240,27 @@ impl TryFrom<wire::UnlockRequest> for ReceivedRequest {
     fn try_from(message: wire::UnlockRequest) -> Result<Self, MessageError> {
         const NAME: &str = "UnlockRequest";
         let request = Request::decode(&message.body)?;
-        if message.evidence.is_empty() || message.evidence.len() > MAX_EVIDENCE {
-            let problem = format!(
-                "{} items instead of 1 to {MAX_EVIDENCE}",
-                message.evidence.len()
-            );
-            return Err(field(NAME, "evidence", problem));
-        }
-        let evidence = message
-            .evidence
-            .into_iter()
-            .map(|e| EvidenceItem {
-                kind: printable(&e.kind),
-                payload: e.payload,
-            })
-            .collect();
+        let evidence = evidence(NAME, message.evidence)?;
         Ok(Self {
             request,
             body: message.body,
             evidence,
         })
     }
+}
+
+/// The evidence of a message, one to four items.
+pub(crate) fn evidence(
+    message: &'static str,
+    items: Vec<wire::Evidence>,
+) -> Result<Vec<EvidenceItem>, MessageError> {
+    if items.is_empty() || items.len() > MAX_EVIDENCE {
+        let problem = format!("{} items instead of 1 to {MAX_EVIDENCE}", items.len());
+        return Err(field(message, "evidence", problem));
+    }
+    let items = items.into_iter().map(|item| EvidenceItem {
+        kind: printable(&item.kind),
+        payload: item.payload,
+    });
+    Ok(items.collect())
 }
