@@ -1,5 +1,6 @@
 //! The program's commands: each reads the measured configuration, does its one thing, and says what it did.
 
+mod failed;
 mod hold;
 mod maintenance;
 mod secret;
@@ -7,6 +8,7 @@ mod status;
 mod unlock;
 mod wipe;
 
+pub use failed::failed;
 pub use hold::hold;
 pub use maintenance::{close, reopen};
 pub use secret::secret;

@@ -4,10 +4,12 @@
 //! misspelt pin must not be a missing pin. `docs/agent.md` lists the fields.
 
 mod attestation;
+mod failure;
 mod reader;
 mod volume;
 
 pub use attestation::{AttestationConfig, Choice, TpmConfig};
+pub use failure::{FailureAction, FailureConfig};
 pub use volume::{HoldConfig, SwapConfig, VolumeConfig};
 
 use dawnkey_proto::binding::SpkiDigest;
@@ -190,6 +192,8 @@ pub struct Config {
     pub swaps: Vec<SwapConfig>,
     /// What goes on after the unlock.
     pub hold: HoldConfig,
+    /// What an initramfs does when the volumes could not be had.
+    pub failure: FailureConfig,
     /// The secret that `dawnkey-agent secret` hands on.
     pub secret: Option<Uuid>,
 }
@@ -222,6 +226,7 @@ impl Config {
             volumes: volume::volumes(&mut root, has_secret)?,
             swaps: volume::swaps(&mut root)?,
             hold: volume::hold(root.optional_section("hold")?)?,
+            failure: failure::failure(root.optional_section("failure")?)?,
             secret: secret(root.section_if_given("secret")?)?,
         };
         root.end()?;

@@ -90,6 +90,8 @@ enum Command {
     },
     /// Show which volumes are mapped, how much of each can be used, and who holds it.
     Status,
+    /// In an initramfs: end a boot whose volumes could not be had, as `[failure]` of the configuration says.
+    Failed,
     /// Read the configuration and say whether it is good; touches no device and no network.
     Check,
 }
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         command,
     } = Arguments::parse();
     let ended = match command.unwrap_or(Command::Unlock) {
+        Command::Failed => command::failed(&config),
         Command::Check => command::check(&config),
         Command::Unlock => command::unlock(&config, json),
         Command::Hold { name } => command::hold(&config, &name),

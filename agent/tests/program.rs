@@ -215,3 +215,16 @@ fn the_command_for_a_secret_does_not_run_without_it() {
     let output = agent(&scratch_with.config(), &["secret"]);
     assert_eq!(output.status.code(), Some(2), "no command");
 }
+
+#[test]
+fn failed_does_nothing_outside_of_an_initramfs() {
+    assert!(!Path::new("/etc/initrd-release").exists());
+    let scratch = Scratch::new(&format!("{CONFIG}[failure]\naction = \"stay\"\n"));
+    let output = agent(&scratch.config(), &["failed"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("no initramfs") && !said.contains("failure-action"),
+        "{said}"
+    );
+}

@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask demo | test | lab | bench | fuzz | tidy | image | deps | corpus`.
+//! The project's own tasks: `cargo xtask demo | test | lab | bench | fuzz | tidy | image | deb | deps | corpus`.
 //!
 //! This program itself needs nothing but Rust. Whatever a task needs beyond that, it installs first:
 //! see [`deps`] for the list with reasons.
@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod corpus;
+mod deb;
 mod demo;
 mod deps;
 mod error;
@@ -66,6 +67,12 @@ enum Task {
         #[arg(long, default_value = "")]
         append: String,
     },
+    /// Packs the release binaries: dawnkey-agent, dawnkey-keyservice and dawnkey as Debian packages
+    Deb {
+        /// Directory for the packages, emptied first [default: deb under the target directory]
+        #[arg(long)]
+        out: Option<std::path::PathBuf>,
+    },
     /// Runs each fuzz target for some seconds
     Fuzz(fuzz::Options),
     /// Judges a folder of recorded evidence; exit status 1 on any difference, 2 if the folder cannot be used
@@ -112,6 +119,7 @@ fn run(task: &Task, progress: &Progress) -> Result<ExitCode, XtaskError> {
             out,
             append,
         } => lab::image(&workspace, config, ca, out, append, progress),
+        Task::Deb { out } => deb::run(&workspace, out.as_deref(), progress),
         Task::Fuzz(options) => {
             deps::install(deps::Purpose::Test, progress)?;
             fuzz::run(&workspace, options, progress).map(|_| ())

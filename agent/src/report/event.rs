@@ -118,6 +118,13 @@ pub enum Event {
         /// Why.
         problem: String,
     },
+    /// The boot goes no further, and this is done about it.
+    FailureAction {
+        /// What.
+        action: &'static str,
+        /// In how long.
+        delay: Duration,
+    },
     /// The service knows.
     Confirmed {
         /// Of which mapping.
@@ -276,6 +283,7 @@ impl Event {
             Self::BootNotRecorded { .. } => "boot-not-recorded",
             Self::SwapOn { .. } => "swap-on",
             Self::SwapFailed { .. } => "swap-failed",
+            Self::FailureAction { .. } => "failure-action",
             Self::Confirmed { .. } => "confirmed",
             Self::DoingWithout { .. } => "doing-without",
             Self::LeaseHeld { .. } => "lease-held",
@@ -381,6 +389,9 @@ impl fmt::Display for Event {
             | Self::Confirmed { device }
             | Self::MappingClosed { device } => {
                 write!(f, " device={}", device.display())
+            }
+            Self::FailureAction { action, delay } => {
+                write!(f, " action={action} in_seconds={}", delay.as_secs())
             }
             Self::BootClosed { register } => write!(f, " register={}", register.name()),
             Self::BootNotClosed { why } => write!(f, " why={}", Quoted(why)),
