@@ -1,7 +1,8 @@
 //! The real key service: gRPC over one pinned TLS 1.3 connection that is used once.
 
-use crate::config::{Endpoint, ServiceConfig};
+use crate::config::ServiceConfig;
 use crate::connect::{ConnectError, Link, Target, connect};
+use crate::discover::{Address, MAX_ADDRESSES};
 use crate::service::{CallError, KeyService, Session};
 use dawnkey_proto::binding::{Exporter, SpkiDigest};
 use dawnkey_proto::message::{
@@ -13,6 +14,7 @@ use dawnkey_proto::tls::{self, Clock, TlsError};
 use dawnkey_proto::wire::key_service_client::KeyServiceClient;
 use dawnkey_proto::{MAX_MESSAGE_BYTES, wire};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::{Channel, Endpoint as Http2};
@@ -22,15 +24,15 @@ use uuid::Uuid;
 /// Largest answer that is read: many times the largest of the protocol, a challenge.
 pub const MAX_ANSWER_BYTES: usize = 64 << 10;
 
-/// Makes connections as configured. An endpoint whose connection stood and got no verdict is the last to be tried
+/// Makes connections as configured. An address whose connection stood and got no verdict is the last to be tried
 /// again: a replica that only cannot reach its store would else keep a node from the others.
 pub struct Client {
     target: Target,
     passed_over: PassedOver,
 }
 
-/// The endpoint that is to be tried last from now on.
-type PassedOver = Arc<Mutex<Option<Endpoint>>>;
+/// Addresses that are to be tried after the others, the last of them last.
+type PassedOver = Arc<Mutex<Vec<SocketAddr>>>;
 
 impl Client {
     /// A client of the configured service, known by its configured pin.
@@ -38,23 +40,17 @@ impl Client {
         let tls = tls::client_config(&config.pin, Clock::Host, None)?;
         Ok(Self {
             target: Target {
-                endpoints: config.endpoints.clone(),
+                places: config.places.clone(),
                 name: config.name.clone(),
+                last: Vec::new(),
                 tls: Arc::new(tls),
             },
             passed_over: PassedOver::default(),
         })
     }
-
-    fn reorder(&mut self) {
-        let passed_over = lock(&self.passed_over).take();
-        // Stable: the others keep their order.
-        let endpoints = &mut self.target.endpoints;
-        endpoints.sort_by_key(|endpoint| Some(endpoint) == passed_over.as_ref());
-    }
 }
 
-fn lock(passed_over: &PassedOver) -> MutexGuard<'_, Option<Endpoint>> {
+fn lock(passed_over: &PassedOver) -> MutexGuard<'_, Vec<SocketAddr>> {
     passed_over.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -62,7 +58,7 @@ impl KeyService for Client {
     type Session = Connection;
 
     async fn connect(&mut self, deadline: Instant) -> Result<Connection, ConnectError> {
-        self.reorder();
+        self.target.last.clone_from(&lock(&self.passed_over));
         let link = connect(&self.target, deadline).await?;
         Connection::over(link, deadline, &self.passed_over).await
     }
@@ -71,7 +67,7 @@ impl KeyService for Client {
 /// One connection with its gRPC client.
 pub struct Connection {
     grpc: KeyServiceClient<Channel>,
-    peer: Endpoint,
+    peer: Box<Address>,
     passed_over: PassedOver,
     exporter: Exporter,
     spki: SpkiDigest,
@@ -114,7 +110,7 @@ impl Connection {
         })
     }
 
-    /// Lets another endpoint come first next time, unless this one has given a verdict.
+    /// Lets other addresses come first next time, unless this one has given a verdict.
     fn judge<T>(
         &self,
         answer: Result<T, CallError>,
@@ -125,7 +121,12 @@ impl Connection {
             Err(error) => error.is_transport(),
         };
         if elsewhere {
-            *lock(&self.passed_over) = Some(self.peer.clone());
+            let mut passed_over = lock(&self.passed_over);
+            passed_over.retain(|address| *address != self.peer.socket);
+            passed_over.push(self.peer.socket);
+            // Addresses may be new ones each time.
+            let beyond = passed_over.len().saturating_sub(MAX_ADDRESSES);
+            passed_over.drain(..beyond);
         }
         answer
     }

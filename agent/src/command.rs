@@ -139,13 +139,3 @@ impl Signals {
         }
     }
 }
-
-/// Two bytes of the TLS provider's random source. Without randomness nodes only wait in step.
-fn jitter() -> u16 {
-    let mut bytes = [0; 2];
-    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    match random.fill(&mut bytes) {
-        Ok(()) => u16::from_ne_bytes(bytes),
-        Err(_) => u16::MAX,
-    }
-}

@@ -6,26 +6,21 @@
 mod attestation;
 mod failure;
 mod reader;
+mod service;
 mod volume;
 
 pub use attestation::{AttestationConfig, Choice, TpmConfig};
 pub use failure::{FailureAction, FailureConfig};
+pub use service::{Pace, ServiceConfig};
 pub use volume::{HoldConfig, SwapConfig, VolumeConfig};
 
-use dawnkey_proto::binding::SpkiDigest;
-use dawnkey_proto::tls::Pin;
 use reader::Section;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use uuid::Uuid;
 
 /// Largest configuration file and CA file, in bytes.
 const MAX_FILE: u64 = 256 << 10;
-/// Most endpoints of one service.
-const MAX_ENDPOINTS: usize = 16;
 
 /// Why a configuration was refused. Each text names the file, the key and what would be right.
 #[derive(Debug, thiserror::Error)]
@@ -102,77 +97,20 @@ pub enum ConfigError {
         /// The file.
         file: PathBuf,
     },
+    /// Nothing says where the service may be.
+    #[error(
+        "{}: nothing says where the service may be; give `service.endpoints`, `service.domain` or `service.metadata`", file.display()
+    )]
+    NoPlace {
+        /// The file.
+        file: PathBuf,
+    },
     /// Two pins: it would be a guess which of them counts.
     #[error("{}: the service has two pins; give exactly one of `service.ca_file` and `service.spki_sha256`", file.display())]
     PinTwice {
         /// The file.
         file: PathBuf,
     },
-}
-
-/// Where the key service may listen: a host name or address, and a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Name or address, an IPv6 address without its brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-impl std::str::FromStr for Endpoint {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (host, port) = text.rsplit_once(':').ok_or(())?;
-        let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-        let host = match bracketed {
-            Some(v6) => v6
-                .parse::<std::net::Ipv6Addr>()
-                .map_err(|_| ())?
-                .to_string(),
-            None => ServerName::try_from(host)
-                .map_err(|_| ())?
-                .to_str()
-                .into_owned(),
-        };
-        if bracketed.is_none() && host.contains(':') {
-            return Err(());
-        }
-        let port = port.parse().ok().filter(|p| *p != 0).ok_or(())?;
-        Ok(Self { host, port })
-    }
-}
-
-/// How long the network may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
-    /// All attempts to get a verdict together; and again all attempts to confirm.
-    pub budget: Duration,
-    /// One connection with its handshake, and each call over it.
-    pub attempt: Duration,
-}
-
-/// The key service: where it may be and how it is known.
-#[derive(Debug, Clone)]
-pub struct ServiceConfig {
-    /// Where to try, in order of preference.
-    pub endpoints: Vec<Endpoint>,
-    /// The name in its certificate.
-    pub name: ServerName<'static>,
-    /// How it is known.
-    pub pin: Pin,
-    /// How long to wait.
-    pub pace: Pace,
 }
 
 /// All of it.
@@ -220,7 +158,7 @@ impl Config {
         let (has_tpm, has_secret) = (root.has("tpm"), root.has("secret"));
         let config = Self {
             node_name: root.parsed("node_name", "1 to 64 printable characters", node_name)?,
-            service: service(root.section("service", "a section")?, file)?,
+            service: service::service(root.section("service", "a section")?, file)?,
             attestation: attestation::attestation(&mut root, has_tpm)?,
             tpm: attestation::tpm(root.optional_section("tpm")?)?,
             volumes: volume::volumes(&mut root, has_secret)?,
@@ -255,42 +193,6 @@ fn node_name(text: &str) -> Option<String> {
     fits.then(|| text.to_owned())
 }
 
-fn service(mut section: Section<'_>, file: &Path) -> Result<ServiceConfig, ConfigError> {
-    const ENDPOINTS: &str = "1 to 16 texts HOST:PORT, an IPv6 address in brackets";
-    const SECONDS: &str = "a whole number of seconds from 1 to 86400";
-    let endpoints = section
-        .texts("endpoints", ENDPOINTS)?
-        .iter()
-        .map(|text| {
-            text.parse()
-                .map_err(|()| section.invalid("endpoints", text, ENDPOINTS))
-        })
-        .collect::<Result<Vec<Endpoint>, _>>()?;
-    if endpoints.is_empty() || endpoints.len() > MAX_ENDPOINTS {
-        let found = format!("{} endpoints", endpoints.len());
-        return Err(section.invalid("endpoints", &found, ENDPOINTS));
-    }
-    let name = section.parsed("name", "the name in the service's certificate", |text| {
-        ServerName::try_from(text.to_owned()).ok()
-    })?;
-    let pin = pin(&mut section, file)?;
-    let pace = Pace {
-        budget: section.seconds("budget_seconds", 60, SECONDS)?,
-        attempt: section.seconds("attempt_seconds", 10, SECONDS)?,
-    };
-    if pace.attempt > pace.budget {
-        let found = format!("{} s", pace.attempt.as_secs());
-        return Err(section.invalid("attempt_seconds", &found, "no more than budget_seconds"));
-    }
-    section.end()?;
-    Ok(ServiceConfig {
-        endpoints,
-        name,
-        pin,
-        pace,
-    })
-}
-
 fn secret(section: Option<Section<'_>>) -> Result<Option<Uuid>, ConfigError> {
     let Some(mut section) = section else {
         return Ok(None);
@@ -300,41 +202,6 @@ fn secret(section: Option<Section<'_>>) -> Result<Option<Uuid>, ConfigError> {
     })?;
     section.end()?;
     Ok(Some(id))
-}
-
-fn pin(section: &mut Section<'_>, file: &Path) -> Result<Pin, ConfigError> {
-    const SPKI: &str =
-        "64 hexadecimal digits, the SHA-256 of the service key's SubjectPublicKeyInfo";
-    let ca = section.optional("ca_file", "a path", |text| Some(PathBuf::from(text)))?;
-    let spki = section.optional("spki_sha256", SPKI, digest)?;
-    match (ca, spki) {
-        (None, None) => Err(ConfigError::PinMissing { file: file.into() }),
-        (Some(_), Some(_)) => Err(ConfigError::PinTwice { file: file.into() }),
-        (None, Some(digest)) => Ok(Pin::Spki(SpkiDigest(digest))),
-        (Some(path), None) => {
-            let path = file.parent().unwrap_or(Path::new("")).join(path);
-            let found = CertificateDer::pem_slice_iter(&read(&path)?)
-                .collect::<Result<Vec<_>, _>>()
-                .unwrap_or_default();
-            if found.is_empty() {
-                let found = format!("{} without a certificate", path.display());
-                let right = "a PEM file with one or more CA certificates";
-                return Err(section.invalid("ca_file", &found, right));
-            }
-            Ok(Pin::Ca(found))
-        }
-    }
-}
-
-fn digest(text: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(digest)
 }
 
 fn absolute(text: &str) -> Option<PathBuf> {

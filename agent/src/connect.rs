@@ -2,11 +2,12 @@
 
 mod stagger;
 
-use crate::config::Endpoint;
+use crate::discover::{Address, FindError, Places, Search};
 use dawnkey_proto::binding::{Exporter, Role, SpkiDigest};
 use dawnkey_proto::tls;
 use rustls::{AlertDescription, ClientConfig, Error as Rustls};
 use rustls_pki_types::ServerName;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -17,11 +18,14 @@ use tokio_rustls::client::TlsStream;
 /// Why no connection was made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Nothing listens, the name does not resolve, or the network does not reach it.
+    /// No source names an address.
+    #[error(transparent)]
+    NotFound(#[from] FindError),
+    /// Nothing listens, or the network does not reach it.
     #[error("connect to {endpoint}: {source}")]
     Unreachable {
         /// Where.
-        endpoint: Endpoint,
+        endpoint: Box<Address>,
         /// Why.
         source: std::io::Error,
     },
@@ -29,7 +33,7 @@ pub enum ConnectError {
     #[error("connect to {endpoint}: no TCP connection within {} ms", waited.as_millis())]
     TcpTimeout {
         /// Where.
-        endpoint: Endpoint,
+        endpoint: Box<Address>,
         /// How long.
         waited: Duration,
     },
@@ -37,7 +41,7 @@ pub enum ConnectError {
     #[error("TLS with {endpoint}: connected, but no handshake within {} ms", waited.as_millis())]
     TlsTimeout {
         /// Where.
-        endpoint: Endpoint,
+        endpoint: Box<Address>,
         /// How long.
         waited: Duration,
     },
@@ -45,7 +49,7 @@ pub enum ConnectError {
     #[error("TLS with {endpoint}: handshake broken off: {source}")]
     Handshake {
         /// Where.
-        endpoint: Endpoint,
+        endpoint: Box<Address>,
         /// Why.
         source: std::io::Error,
     },
@@ -53,7 +57,7 @@ pub enum ConnectError {
     #[error("TLS with {endpoint}: not the pinned key service: {detail}")]
     NotPinned {
         /// Where.
-        endpoint: Endpoint,
+        endpoint: Box<Address>,
         /// What is wrong with its certificate.
         detail: String,
     },
@@ -61,7 +65,7 @@ pub enum ConnectError {
     #[error("TLS with {endpoint}: it does not speak TLS 1.3 as required: {detail}")]
     NoTls13 {
         /// Where.
-        endpoint: Endpoint,
+        endpoint: Box<Address>,
         /// What it said.
         detail: String,
     },
@@ -71,31 +75,32 @@ pub enum ConnectError {
     )]
     NoHttp2 {
         /// Where.
-        endpoint: Endpoint,
+        endpoint: Box<Address>,
     },
     /// The connection stands, but its keys cannot be had.
     #[error("TLS with {endpoint}: {source}")]
     Tls {
         /// Where.
-        endpoint: Endpoint,
+        endpoint: Box<Address>,
         /// Why.
         source: tls::TlsError,
     },
-    /// Of several endpoints none could be had.
-    #[error("none of {} endpoints answers as the key service: {}", failures.len(), list(failures))]
+    /// Of several addresses and sources of addresses none led to the service.
+    #[error("none of {} places answers as the key service: {}", failures.len(), list(failures))]
     NoneOf {
-        /// How each failed, in the configuration's order.
+        /// How each failed, in the order in which they were tried.
         failures: Vec<ConnectError>,
     },
 }
 
 impl ConnectError {
-    /// Whether waiting may help. The wrong server stays the wrong server; of several endpoints one that may come back is
+    /// Whether waiting may help. The wrong server stays the wrong server; of several addresses one that may come back is
     /// enough.
     #[must_use]
     pub fn is_transport(&self) -> bool {
         match self {
-            Self::Unreachable { .. }
+            Self::NotFound(_)
+            | Self::Unreachable { .. }
             | Self::TcpTimeout { .. }
             | Self::TlsTimeout { .. }
             | Self::Handshake { .. } => true,
@@ -116,8 +121,10 @@ fn list(failures: &[ConnectError]) -> String {
 /// Where and how to connect.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Candidates in order of preference.
-    pub endpoints: Vec<Endpoint>,
+    /// Where to look.
+    pub places: Places,
+    /// Addresses that are tried after all others, the last of them last.
+    pub last: Vec<SocketAddr>,
     /// The name in the service's certificate.
     pub name: ServerName<'static>,
     /// TLS settings with the pin.
@@ -130,25 +137,32 @@ pub struct Link {
     /// The stream.
     pub stream: TlsStream<TcpStream>,
     /// The other end.
-    pub endpoint: Endpoint,
+    pub endpoint: Box<Address>,
     /// The connection's own keying material.
     pub exporter: Exporter,
     /// The service's key.
     pub spki: SpkiDigest,
 }
 
-/// Connects to the endpoint that first finishes a handshake; each begins 250 ms after the one before it, or at
-/// once when one has failed.
+/// Connects to the address that first finishes a handshake; each begins 250 ms after the one before it, or at
+/// once when one has failed. Addresses are tried as they are found: none waits for a source that is slow.
 ///
 /// # Errors
-/// What is wrong with the only endpoint, or [`ConnectError::NoneOf`] several.
+/// What is wrong with the only address, or [`ConnectError::NoneOf`] several and the first source that failed.
 pub async fn connect(target: &Target, deadline: Instant) -> Result<Link, ConnectError> {
-    let attempt = |endpoint| handshake(target.clone(), endpoint, deadline);
-    let linked = stagger::first(&target.endpoints, attempt).await;
-    linked.map_err(|mut failures| match failures.pop() {
+    let mut search = Search::start(&target.places, deadline);
+    search.put_last(&target.last);
+    let attempt = |address: Address| handshake(target.clone(), address.into(), deadline);
+    let mut failures = match stagger::first(&mut search, attempt).await {
+        Ok(link) => return Ok(link),
+        Err(failures) => failures,
+    };
+    failures.extend(search.failure().map(ConnectError::from));
+    Err(match failures.pop() {
+        None => search.nothing().into(),
         Some(only) if failures.is_empty() => only,
-        last => {
-            failures.extend(last);
+        Some(last) => {
+            failures.push(last);
             ConnectError::NoneOf { failures }
         }
     })
@@ -156,11 +170,11 @@ pub async fn connect(target: &Target, deadline: Instant) -> Result<Link, Connect
 
 async fn handshake(
     target: Target,
-    endpoint: Endpoint,
+    endpoint: Box<Address>,
     deadline: Instant,
 ) -> Result<Link, ConnectError> {
     let began = Instant::now();
-    let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
+    let tcp = TcpStream::connect(endpoint.socket);
     let tcp = match timeout_at(deadline, tcp).await {
         Ok(Ok(tcp)) => tcp,
         Ok(Err(source)) => return Err(ConnectError::Unreachable { endpoint, source }),
@@ -182,7 +196,7 @@ async fn handshake(
     }
 }
 
-fn finished(stream: TlsStream<TcpStream>, endpoint: Endpoint) -> Result<Link, ConnectError> {
+fn finished(stream: TlsStream<TcpStream>, endpoint: Box<Address>) -> Result<Link, ConnectError> {
     let (_, connection) = stream.get_ref();
     if connection.alpn_protocol() != Some(b"h2".as_slice()) {
         return Err(ConnectError::NoHttp2 { endpoint });
@@ -201,7 +215,7 @@ fn finished(stream: TlsStream<TcpStream>, endpoint: Endpoint) -> Result<Link, Co
 }
 
 /// Names what went wrong in a handshake.
-fn broken(source: std::io::Error, endpoint: Endpoint) -> ConnectError {
+fn broken(source: std::io::Error, endpoint: Box<Address>) -> ConnectError {
     let cause = source.get_ref().and_then(|e| e.downcast_ref::<Rustls>());
     let detail = cause.map(ToString::to_string).unwrap_or_default();
     match cause {

@@ -9,6 +9,7 @@
 //! | [`attester`] | which evidence: chosen by name, or by the machine's signs |
 //! | [`command`] | what the program can be told to do |
 //! | [`config`] | the measured file: pins, budgets, the volumes |
+//! | [`discover`] | where the service may be: addresses from anywhere, never a pin |
 //! | [`connect`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
 //! | [`retry`] | budget, deadlines, back-off |
 //! | [`error`] | one error per step, its exit code, whether waiting can mend it |
@@ -26,10 +27,12 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod connect;
+pub mod discover;
 pub mod error;
 pub mod hold;
 pub mod lease;
 pub mod notify;
+mod random;
 pub mod report;
 pub mod retry;
 pub mod run;

@@ -210,6 +210,7 @@ async fn finds_the_endpoint_that_works_behind_one_that_hangs_and_one_that_is_wro
 async fn one_endpoint_that_may_come_back_keeps_the_attempt_retryable() {
     let other = Pki::new();
     let wrong = serve(&other, Refusing(1)).await;
+    let wrong_too = serve(&other, Refusing(1)).await;
     let closing = raw(|_| async {}).await;
     let addresses = [wrong.address, closing.address];
     let error = client(&addresses, Pki::new().ca_pin())
@@ -231,7 +232,7 @@ async fn one_endpoint_that_may_come_back_keeps_the_attempt_retryable() {
     for address in addresses {
         assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
-    let hopeless = [wrong.address, wrong.address];
+    let hopeless = [wrong.address, wrong_too.address];
     let error = client(&hopeless, Pki::new().ca_pin())
         .connect(later())
         .await

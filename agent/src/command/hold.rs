@@ -1,10 +1,11 @@
 //! `dawnkey-agent hold NAME`: renews the lease of a mapped volume until it is asked to end or the lease is lost.
 
-use super::{Signals, Stop, jitter, load_protected, mapped_name, runtime, volume_of};
+use super::{Signals, Stop, load_protected, mapped_name, runtime, volume_of};
 use crate::client::Client;
 use crate::hold::{Ended, Ports, Volume, hold as renew};
 use crate::lease::{Held, Holder, KernelLeases, Leases as _, RUN, holder_file};
 use crate::notify::Notifier;
+use crate::random;
 use crate::report::{self, Event, Failure};
 use dawnkey_dm::{MappedName, behind, running};
 use dawnkey_proto::message::{OnLoss, Progress};
@@ -45,7 +46,7 @@ pub fn hold(file: &Path, name: &str) -> Result<u8, Stop> {
             leases: &mut leases,
             volume: &mut Kernel(name.clone()),
             pace: config.service.pace,
-            jitter: &mut jitter,
+            jitter: &mut random::number,
             report: &mut report,
             alive: &mut || notifier.alive(),
             tick: notifier.tick(),

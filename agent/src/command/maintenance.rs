@@ -1,10 +1,11 @@
 //! `dawnkey-agent close NAME` and `dawnkey-agent reopen NAME`: a volume's maintenance in a running system.
 
-use super::{Stop, jitter, load, load_protected, mapped_name, mapping, runtime, volume_of};
+use super::{Stop, load, load_protected, mapped_name, mapping, runtime, volume_of};
 use crate::attester;
 use crate::boot;
 use crate::client::Client;
 use crate::lease::{KernelLeases, holder};
+use crate::random;
 use crate::report::{self, Event, Failure};
 use crate::run::{self, Job, Ports};
 use dawnkey_dm::{KernelMapper, running};
@@ -64,7 +65,7 @@ pub fn reopen(file: &Path, name: &str) -> Result<u8, Stop> {
         attester: &mut attester,
         mapper: &mut KernelMapper::new(),
         leases: &mut KernelLeases,
-        jitter: &mut jitter,
+        jitter: &mut random::number,
         report: &mut report::console,
     };
     let job = Job {

@@ -3,11 +3,12 @@
 //! The command runs only once the service has confirmed. The secret is in a pipe until then: in no file, argument or
 //! variable.
 
-use super::{Stop, jitter, load_protected, runtime};
+use super::{Stop, load_protected, runtime};
 use crate::attester;
 use crate::boot;
 use crate::client::Client;
 use crate::lease::KernelLeases;
+use crate::random;
 use crate::report::{self, Event, Failure};
 use crate::run::{Job, Ports};
 use crate::secret;
@@ -37,7 +38,7 @@ pub fn secret(file: &Path, command: &[OsString]) -> Result<u8, Stop> {
         attester: &mut attester,
         mapper: &mut (),
         leases: &mut KernelLeases,
-        jitter: &mut jitter,
+        jitter: &mut random::number,
         report: &mut report::console,
     };
     let job = Job {

@@ -1,12 +1,13 @@
 //! `dawnkey-agent unlock`: every volume of the configuration, then exit.
 
-use super::{Stop, jitter, load_protected, runtime};
+use super::{Stop, load_protected, runtime};
 use crate::attester;
 use crate::boot;
 use crate::client::Client;
 use crate::config::SwapConfig;
 use crate::error::chain;
 use crate::lease::KernelLeases;
+use crate::random;
 use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
 use crate::run::{Job, Ports, run};
 use dawnkey_dm::{KernelMapper, swap};
@@ -51,7 +52,7 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
         attester: &mut attester,
         mapper: &mut mapper,
         leases: &mut KernelLeases,
-        jitter: &mut jitter,
+        jitter: &mut random::number,
         report: &mut report::console,
     };
     let job = Job {

@@ -121,21 +121,22 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A list of texts that must be there.
-    pub(super) fn texts(
+    /// A list of texts that may be absent.
+    pub(super) fn optional_texts(
         &mut self,
         key: &'static str,
         right: &'static str,
-    ) -> Result<Vec<String>, ConfigError> {
+    ) -> Result<Option<Vec<String>>, ConfigError> {
         match self.take(key) {
-            None => Err(self.missing(key, right)),
+            None => Ok(None),
             Some(Value::Array(items)) => items
                 .into_iter()
                 .map(|item| match item {
                     Value::String(text) => Ok(text),
                     other => Err(self.invalid(key, other.type_str(), right)),
                 })
-                .collect(),
+                .collect::<Result<_, _>>()
+                .map(Some),
             Some(other) => Err(self.invalid(key, other.type_str(), right)),
         }
     }

@@ -1,51 +1,86 @@
-//! Several endpoints at once, each begun a little after the one before it.
+//! Several addresses at once, each begun a little after the one before it.
 
 use super::ConnectError;
-use crate::config::Endpoint;
+use crate::discover::{Address, Search};
 use std::future::Future;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until};
 
-/// How long an endpoint has the field for itself before the next is tried beside it.
+/// How long an address has the field for itself before the next is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Gives what the first successful `attempt` gives; the others end with that. Each endpoint is begun 250 ms after the
+/// Where the addresses come from, some of them late.
+pub(super) trait Candidates {
+    /// The next to try, if there is one by now.
+    fn take(&mut self) -> Option<Address>;
+    /// Whether there is one by now.
+    fn has_next(&self) -> bool;
+    /// Whether there may be more later.
+    fn goes_on(&self) -> bool;
+    /// Waits until there may be more; may be cancelled without loss.
+    fn more(&mut self) -> impl Future<Output = ()>;
+}
+
+impl Candidates for Search {
+    fn take(&mut self) -> Option<Address> {
+        Self::take(self)
+    }
+
+    fn has_next(&self) -> bool {
+        Self::has_next(self)
+    }
+
+    fn goes_on(&self) -> bool {
+        Self::goes_on(self)
+    }
+
+    async fn more(&mut self) {
+        Self::more(self).await;
+    }
+}
+
+/// Gives what the first successful `attempt` gives; the others end with that. Each address is begun 250 ms after the
 /// one before it, or as soon as one has failed.
 ///
 /// # Errors
-/// One for each endpoint, in their order, when all have failed.
+/// One for each address, in the order in which they were begun, when all have failed and there will be no more.
 pub(super) async fn first<L, F>(
-    endpoints: &[Endpoint],
-    attempt: impl Fn(Endpoint) -> F,
+    candidates: &mut impl Candidates,
+    attempt: impl Fn(Address) -> F,
 ) -> Result<L, Vec<ConnectError>>
 where
     L: Send + 'static,
     F: Future<Output = Result<L, ConnectError>> + Send + 'static,
 {
-    let mut waiting = endpoints.iter().cloned().enumerate();
     let mut running = JoinSet::new();
     let mut failed = Vec::new();
+    let (mut begun, mut next_begins) = (0_usize, Instant::now());
     loop {
-        let next = waiting.next();
-        let more = next.is_some();
-        if let Some((place, endpoint)) = next {
-            let attempt = attempt(endpoint);
+        if (running.is_empty() || Instant::now() >= next_begins)
+            && let Some(address) = candidates.take()
+        {
+            let (place, attempt) = (begun, attempt(address));
             running.spawn(async move { attempt.await.map_err(|error| (place, error)) });
+            begun += 1;
+            next_begins = Instant::now() + STAGGER;
         }
-        let ended = if more {
-            timeout(STAGGER, running.join_next()).await.ok().flatten()
-        } else {
-            match running.join_next().await {
-                Some(ended) => Some(ended),
-                None => break,
-            }
-        };
-        match ended {
-            Some(Ok(Ok(link))) => return Ok(link),
-            Some(Ok(Err(error))) => failed.push(error),
-            // A task that was torn down, or the stagger's end.
-            Some(Err(_)) | None => {}
+        if running.is_empty() && !candidates.goes_on() {
+            break;
+        }
+        let (next, later) = (candidates.has_next(), candidates.goes_on());
+        tokio::select! {
+            Some(ended) = running.join_next(), if !running.is_empty() => match ended {
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(error)) => {
+                    failed.push(error);
+                    next_begins = Instant::now();
+                }
+                // A task that was torn down.
+                Err(_) => {}
+            },
+            () = candidates.more(), if later => {}
+            () = sleep_until(next_begins), if next => {}
         }
     }
     failed.sort_by_key(|(place, _)| *place);
@@ -56,6 +91,9 @@ where
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
+    use crate::discover::Endpoint;
+    use std::collections::VecDeque;
+    use std::net::Ipv4Addr;
     use std::sync::{Arc, Mutex};
     use tokio::time::{Instant, sleep};
 
@@ -71,12 +109,14 @@ mod tests {
     /// When each endpoint was begun, which one won, and when that was, in ms; or the ports of the errors.
     async fn race(all: &[Does]) -> (Vec<(u16, u128)>, Result<u16, Vec<u16>>, u128) {
         let (start, all) = (Instant::now(), all.to_vec());
-        let endpoints: Vec<_> = (0..all.len())
-            .map(|n| endpoint(n.try_into().unwrap()))
-            .collect();
+        let mut candidates = Listed(
+            (0..all.len())
+                .map(|n| address(n.try_into().unwrap()))
+                .collect(),
+        );
         let begun = Arc::new(Mutex::new(Vec::new()));
-        let won = first(&endpoints, |endpoint| {
-            let (port, begun) = (endpoint.port, Arc::clone(&begun));
+        let won = first(&mut candidates, |address| {
+            let (port, begun) = (address.socket.port(), Arc::clone(&begun));
             let does = all[usize::from(port)];
             async move {
                 begun
@@ -88,6 +128,7 @@ mod tests {
                     Fails(ms) => {
                         sleep(Duration::from_millis(ms)).await;
                         let waited = start.elapsed();
+                        let endpoint = address.into();
                         return Err(ConnectError::TcpTimeout { endpoint, waited });
                     }
                     Hangs => std::future::pending().await,
@@ -97,7 +138,7 @@ mod tests {
         })
         .await;
         let port = |error: ConnectError| match error {
-            ConnectError::TcpTimeout { endpoint, .. } => endpoint.port,
+            ConnectError::TcpTimeout { endpoint, .. } => endpoint.socket.port(),
             other => panic!("{other}"),
         };
         let won = won.map_err(|errors| errors.into_iter().map(port).collect());
@@ -105,9 +146,31 @@ mod tests {
         (begun, won, start.elapsed().as_millis())
     }
 
-    fn endpoint(port: u16) -> Endpoint {
+    fn address(port: u16) -> Address {
         let host = "replica.test".into();
-        Endpoint { host, port }
+        Address {
+            endpoint: Endpoint { host, port },
+            socket: (Ipv4Addr::LOCALHOST, port).into(),
+        }
+    }
+
+    /// Addresses that are all known at once.
+    struct Listed(VecDeque<Address>);
+
+    impl Candidates for Listed {
+        fn take(&mut self) -> Option<Address> {
+            self.0.pop_front()
+        }
+
+        fn has_next(&self) -> bool {
+            !self.0.is_empty()
+        }
+
+        fn goes_on(&self) -> bool {
+            false
+        }
+
+        async fn more(&mut self) {}
     }
 
     #[tokio::test(start_paused = true)]

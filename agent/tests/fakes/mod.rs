@@ -12,8 +12,8 @@ pub mod leases;
 pub mod scene;
 pub mod tpm;
 
-use dawnkey_agent::config::Endpoint;
 use dawnkey_agent::connect::ConnectError;
+use dawnkey_agent::discover::Address;
 use dawnkey_agent::service::{CallError, KeyService, Session};
 use dawnkey_proto::binding::{Exporter, SpkiDigest};
 use dawnkey_proto::closing::{self, Opened};
@@ -150,8 +150,10 @@ pub struct FakeSession {
     spki: SpkiDigest,
 }
 
-fn endpoint() -> Endpoint {
-    "192.0.2.1:8443".parse().unwrap()
+fn address() -> Box<Address> {
+    Address::literal(&"192.0.2.1:8443".parse().unwrap())
+        .unwrap()
+        .into()
 }
 
 impl KeyService for FakeService {
@@ -170,11 +172,11 @@ impl KeyService for FakeService {
                 })
             }
             Act::Down => Err(ConnectError::Unreachable {
-                endpoint: endpoint(),
+                endpoint: address(),
                 source: std::io::ErrorKind::ConnectionRefused.into(),
             }),
             Act::Wrong => Err(ConnectError::NotPinned {
-                endpoint: endpoint(),
+                endpoint: address(),
                 detail: "UnknownIssuer".into(),
             }),
             other => panic!("{other:?} is no way to connect"),
@@ -271,7 +273,7 @@ impl Session for FakeSession {
     }
 
     fn peer(&self) -> String {
-        endpoint().to_string()
+        address().to_string()
     }
 
     async fn unlock(

@@ -8,11 +8,14 @@
 )]
 
 pub mod cut;
+pub mod dns;
 pub mod garbage;
 pub mod relay;
+pub mod web;
 
 use cut::Cut;
-use dawnkey_agent::config::{Endpoint, Pace, ServiceConfig};
+use dawnkey_agent::config::{Pace, ServiceConfig};
+use dawnkey_agent::discover::{Endpoint, Places};
 use dawnkey_proto::binding::{Exporter, Role, SpkiDigest};
 use dawnkey_proto::tls::{self, Identity, Pin};
 use dawnkey_proto::wire;
@@ -73,16 +76,18 @@ impl Pki {
     }
 }
 
+/// An address as it stands in a list.
+pub fn endpoint(address: &SocketAddr) -> Endpoint {
+    Endpoint {
+        host: address.ip().to_string(),
+        port: address.port(),
+    }
+}
+
 /// A client's configuration for these addresses.
 pub fn config(addresses: &[SocketAddr], pin: Pin) -> ServiceConfig {
     ServiceConfig {
-        endpoints: addresses
-            .iter()
-            .map(|a| Endpoint {
-                host: a.ip().to_string(),
-                port: a.port(),
-            })
-            .collect(),
+        places: Places::listed(addresses.iter().map(endpoint).collect()),
         name: ServerName::try_from(NAME).unwrap(),
         pin,
         pace: Pace {
@@ -188,6 +193,15 @@ impl Connected for Cut {
             exporter: tls::exporter(self.stream.get_ref().1, Role::Node).unwrap(),
             allowance: Arc::clone(&self.allowance),
         }
+    }
+}
+
+/// A task that ends with the test.
+pub struct Stopping(tokio::task::JoinHandle<()>);
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -3,8 +3,9 @@
 use super::world::node::Node;
 use super::world::{VOLUME, World};
 use super::{provisioned, world};
-use dawnkey_agent::config::{Endpoint, Pace, ServiceConfig};
+use dawnkey_agent::config::{Pace, ServiceConfig};
 use dawnkey_agent::connect::ConnectError;
+use dawnkey_agent::discover::{Endpoint, Places};
 use dawnkey_agent::error::{AskError, UnlockError};
 use dawnkey_agent::report::Event;
 use dawnkey_agent::unlock::Outcome;
@@ -52,7 +53,7 @@ fn at(world: &World, addresses: &[SocketAddr]) -> ServiceConfig {
         port: address.port(),
     };
     ServiceConfig {
-        endpoints: addresses.iter().map(endpoint).collect(),
+        places: Places::listed(addresses.iter().map(endpoint).collect()),
         // What an attempt would wait for a silent endpoint if it tried one after the other.
         pace: Pace {
             budget: Duration::from_secs(600),

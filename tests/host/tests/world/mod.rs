@@ -15,7 +15,8 @@ pub mod pki;
 pub mod process;
 pub mod relay;
 
-use dawnkey_agent::config::{Endpoint, Pace, ServiceConfig};
+use dawnkey_agent::config::{Pace, ServiceConfig};
+use dawnkey_agent::discover::{Endpoint, Places};
 use dawnkey_attest::fake::SwtpmCa;
 use dawnkey_keyservice::config::{Config, Start};
 use dawnkey_keyservice::master::Masters;
@@ -171,10 +172,10 @@ impl World {
     /// A node's configuration of the service, at `address`.
     pub fn service_at(&self, address: SocketAddr) -> ServiceConfig {
         ServiceConfig {
-            endpoints: vec![Endpoint {
+            places: Places::listed(vec![Endpoint {
                 host: address.ip().to_string(),
                 port: address.port(),
-            }],
+            }]),
             name: pki::NAME.try_into().unwrap(),
             pin: Pin::Ca(vec![self.pki.ca()]),
             pace: Pace {
