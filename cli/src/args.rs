@@ -42,7 +42,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(InitArgs),
-    /// Make the master secret of a key service in `cluster` mode
+    /// Make the master secret of a key service in `cluster` mode, and give it to one that waits for it
     MasterSecret(MasterSecretArgs),
     ImportUri(ImportUriArgs),
     /// Create, list, show and retire volumes; break leases; export keys
@@ -92,7 +92,7 @@ impl Cli {
         let output = Output::new(self.json);
         match self.command {
             Command::Init(args) => args.run(output),
-            Command::MasterSecret(args) => args.run(self.json),
+            Command::MasterSecret(args) => args.run(output),
             Command::ImportUri(args) => args.run(output),
             Command::Volume(args) => args.run(output),
             Command::Instance(args) => args.run(output),

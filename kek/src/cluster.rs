@@ -8,14 +8,12 @@
 //! HKDF(…, info `dawnkey kek wrap v1`), associated data [`Aad::bytes`].
 
 use crate::{
-    Aad, Capabilities, Cause, Custody, Deferred, Finding, KekError, Kind, MasterSource, Operation,
-    Probe, Provider, Wrapped,
+    Aad, Capabilities, Cause, Custody, Deferred, Finding, KekError, Kind, MasterSlot, MasterSource,
+    Operation, Probe, Provider, Wrapped,
 };
 use aws_lc_rs::aead::{self, AES_256_GCM, LessSafeKey, Nonce, UnboundKey};
 use dawnkey_secret::{DataKey, Dek, MasterSecret};
-use hkdf::Hkdf;
 use serde::{Deserialize, Deserializer};
-use sha2::Sha256;
 use std::path::Path;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -53,10 +51,8 @@ impl Config {
             (MasterSource::Wrapped(_), None) => Some(
                 "master_secret = \"wrapped:…\" needs unwrap_with, the name of the provider that opens it",
             ),
-            (MasterSource::Fd | MasterSource::Credential(_), Some(_)) => {
-                Some("unwrap_with belongs to master_secret = \"wrapped:/path\"")
-            }
-            _ => None,
+            (MasterSource::Wrapped(_), Some(_)) | (_, None) => None,
+            (_, Some(_)) => Some("unwrap_with belongs to master_secret = \"wrapped:/path\""),
         }
     }
 }
@@ -69,29 +65,34 @@ fn salt<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
     Ok(salt)
 }
 
-/// Opens the provider with the secret of its master source.
+/// Opens the provider with the secret of its master source, or without one where an operator gives it later.
 ///
 /// # Errors
-/// [`Cause::Credentials`] without a secret.
+/// [`Cause::Credentials`] without a secret that another source should have given.
 pub fn open(
     name: &str,
     config: &Config,
     master: Option<MasterSecret>,
 ) -> Result<Cluster, KekError> {
-    let master = master.ok_or_else(|| KekError {
-        provider: name.to_owned(),
-        operation: Operation::Login,
-        cause: Cause::Credentials,
-        detail: "its master secret was not given".into(),
-    })?;
-    Ok(Cluster::new(name, master, config.salt))
+    if master.is_none() && config.master_secret != MasterSource::Operator {
+        let detail = "its master secret was not given";
+        return Err(KekError::new(
+            name,
+            Operation::Login,
+            Cause::Credentials,
+            detail,
+        ));
+    }
+    Ok(Cluster {
+        master: MasterSlot::new(name, config.salt, master),
+        name: name.to_owned(),
+    })
 }
 
 /// Derives DEKs from a master secret, and wraps those of others under it.
 pub struct Cluster {
     name: String,
-    master: MasterSecret,
-    salt: [u8; 32],
+    master: MasterSlot,
 }
 
 impl Cluster {
@@ -100,38 +101,31 @@ impl Cluster {
     pub fn new(name: &str, master: MasterSecret, salt: [u8; 32]) -> Self {
         Self {
             name: name.to_owned(),
-            master,
-            salt,
+            master: MasterSlot::new(name, salt, Some(master)),
         }
     }
 
     /// The DEK of a volume and epoch.
     ///
     /// # Errors
-    /// [`KekError`] if HKDF refuses, which it has no cause for.
+    /// [`Cause::Waiting`] while there is no master secret.
     pub fn dek(&self, volume: Uuid, epoch: u32) -> Result<Dek, KekError> {
         let info = info(volume, epoch);
-        Dek::fill(|dek| self.expand(info.as_bytes(), dek))
+        Dek::fill(|dek| self.master.expand(info.as_bytes(), dek))
     }
 
     /// The key of a name: info `key-` ‖ name.
     ///
     /// # Errors
-    /// [`KekError`] for more than 8160 bytes, HKDF-SHA256's limit.
+    /// [`Cause::Waiting`] while there is no master secret; [`Cause::Unsupported`] for more than 8160 bytes, HKDF-SHA256's limit.
     pub fn named(&self, name: &str, length: usize) -> Result<DataKey, KekError> {
         let info = format!("key-{name}");
-        DataKey::fill(length, |key| self.expand(info.as_bytes(), key))
-    }
-
-    fn expand(&self, info: &[u8], into: &mut [u8]) -> Result<(), KekError> {
-        Hkdf::<Sha256>::new(Some(&self.salt), self.master.expose())
-            .expand(info, into)
-            .map_err(|_| self.error(Operation::Unwrap, Cause::Unsupported, "HKDF refused"))
+        DataKey::fill(length, |key| self.master.expand(info.as_bytes(), key))
     }
 
     fn wrapping_key(&self, operation: Operation) -> Result<LessSafeKey, KekError> {
         let mut key = Zeroizing::new([0; 32]);
-        self.expand(WRAP_INFO, key.as_mut_slice())?;
+        self.master.expand(WRAP_INFO, key.as_mut_slice())?;
         UnboundKey::new(&AES_256_GCM, key.as_slice())
             .map(LessSafeKey::new)
             .map_err(|_| self.error(operation, Cause::Unsupported, "AES-256-GCM refused"))
@@ -217,6 +211,10 @@ impl Provider for Cluster {
         Some(self.named(name, length))
     }
 
+    fn master(&self) -> Option<&MasterSlot> {
+        Some(&self.master)
+    }
+
     fn wrap<'a>(&'a self, dek: &'a Dek, aad: &'a Aad) -> Deferred<'a, Result<Wrapped, KekError>> {
         Box::pin(async move { self.seal(dek, aad) })
     }
@@ -236,10 +234,17 @@ impl Provider for Cluster {
 
     fn probe(&self) -> Deferred<'_, Result<Probe, KekError>> {
         Box::pin(async {
+            let good = self.master.filled();
             let finding = Finding {
                 subject: "custody".into(),
-                good: true,
-                detail: "the master secret is in this service's memory".into(),
+                good,
+                detail: match good {
+                    true => "the master secret is in this service's memory",
+                    false => {
+                        "the master secret has not been given yet: `dawnkey master-secret give`"
+                    }
+                }
+                .into(),
             };
             Ok(Probe {
                 findings: vec![finding],
@@ -310,6 +315,35 @@ mod tests {
         let volume = "abcdefab-cdef-4bcd-8bcd-abcdefabcdef";
         assert_ne!(derived(1, volume, 1), derived(1, volume, 2));
         assert_ne!(derived(1, volume, 2), derived(1, volume, 3));
+    }
+
+    #[tokio::test]
+    async fn without_its_secret_it_gives_no_key_and_wraps_nothing() {
+        let text = format!(
+            "salt = \"{}\"\nmaster_secret = \"operator\"",
+            "01".repeat(32)
+        );
+        let config: Config = toml::from_str(&text).unwrap();
+        let waiting = open("cluster", &config, None).unwrap();
+        let aad = Aad::new(Uuid::from_u128(1), 1);
+        let dek = Dek::take(&mut [7; 32]).unwrap();
+        let blob = cluster(1).wrap(&dek, &aad).await.unwrap().blob;
+        for refused in [
+            waiting.derive(&aad).unwrap().map(drop),
+            waiting.derive_named("x", 32).unwrap().map(drop),
+            waiting.wrap(&dek, &aad).await.map(drop),
+            waiting.unwrap(&[], &aad).await.map(drop),
+            waiting.unwrap(&blob, &aad).await.map(drop),
+        ] {
+            assert_eq!(refused.unwrap_err().cause, Cause::Waiting);
+        }
+        assert!(!waiting.probe().await.unwrap().findings[0].good);
+        let secret = MasterSecret::take(&mut [1; 32]).unwrap();
+        assert!(waiting.master().unwrap().fill(secret));
+        assert_eq!(waiting.unwrap(&blob, &aad).await.unwrap(), dek);
+        let other = text.replace("operator", "fd");
+        let refused = open("cluster", &toml::from_str(&other).unwrap(), None).err();
+        assert_eq!(refused.unwrap().cause, Cause::Credentials);
     }
 
     #[tokio::test]

@@ -70,6 +70,8 @@ pub enum Cause {
     Deadline,
     /// No connection, or the KMS says that it is down.
     Unreachable,
+    /// The master secret has not been given yet.
+    Waiting,
     /// An answer that is none.
     Garbage,
     /// The KMS cannot do what is needed (too old, wrong kind of key).
@@ -95,6 +97,7 @@ impl Cause {
             Self::Throttled { .. } => "kek-throttled",
             Self::Deadline => "kek-deadline",
             Self::Unreachable => "kek-unreachable",
+            Self::Waiting => "kek-waiting",
             Self::Garbage => "kek-garbage",
             Self::Unsupported => "kek-unsupported",
             Self::Misconfigured => "kek-misconfigured",
@@ -107,9 +110,11 @@ impl Cause {
     pub const fn retry(&self) -> Retry {
         match self {
             Self::NotAuthentic | Self::WrongKey => Retry::Never,
-            Self::Throttled { .. } | Self::Deadline | Self::Unreachable | Self::Garbage => {
-                Retry::Later
-            }
+            Self::Throttled { .. }
+            | Self::Deadline
+            | Self::Unreachable
+            | Self::Waiting
+            | Self::Garbage => Retry::Later,
             Self::NoSuchKey
             | Self::Disabled
             | Self::Deleted
@@ -133,6 +138,7 @@ impl Cause {
             Self::Throttled { .. } => "too many calls",
             Self::Deadline => "no answer within the deadline",
             Self::Unreachable => "the KMS cannot be reached",
+            Self::Waiting => "the master secret has not been given yet",
             Self::Garbage => "the answer makes no sense",
             Self::Unsupported => "the KMS or key cannot do this",
             Self::Misconfigured => "the configuration cannot be right",

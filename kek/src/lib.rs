@@ -11,6 +11,7 @@ mod capabilities;
 #[cfg(any(feature = "azure", feature = "pkcs11"))]
 mod envelope;
 mod error;
+mod master_slot;
 mod master_source;
 mod provider;
 pub mod recovery;
@@ -51,6 +52,7 @@ pub use dawnkey_secret::credential::{CredentialError, CredentialSource};
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{Cause, KekError, Operation, Retry};
+pub use master_slot::{MasterCheck, MasterSlot};
 pub use master_source::{MasterSource, NotASource};
 pub use provider::{Deferred, Finding, Kind, Probe, Provider, Wrapped};
 pub use wrapped_secret::WrappedSecret;

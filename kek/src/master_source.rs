@@ -11,6 +11,8 @@ pub enum MasterSource {
     Fd,
     /// `credential:NAME`: a file of `$CREDENTIALS_DIRECTORY` (systemd's `LoadCredentialEncrypted=`).
     Credential(String),
+    /// `operator`: an operator hands it to the running service, once after each start.
+    Operator,
     /// `wrapped:/path`: a file that another provider opens (`WrappedSecret`); the section's `unwrap_with` names it.
     Wrapped(PathBuf),
 }
@@ -18,7 +20,7 @@ pub enum MasterSource {
 /// The text names no source of a master secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must be \"fd\" (then start with --master-secret-fd N), \"credential:NAME\", or \"wrapped:/path\" with unwrap_with; the secret itself never stands in a file like this"
+    "must be \"fd\" (then start with --master-secret-fd N), \"credential:NAME\", \"wrapped:/path\" with unwrap_with, or \"operator\" (then `dawnkey master-secret give`); the secret itself never stands in a file like this"
 )]
 pub struct NotASource;
 
@@ -26,8 +28,10 @@ impl TryFrom<String> for MasterSource {
     type Error = NotASource;
 
     fn try_from(text: String) -> Result<Self, NotASource> {
-        if text == "fd" {
-            return Ok(Self::Fd);
+        match text.as_str() {
+            "fd" => return Ok(Self::Fd),
+            "operator" => return Ok(Self::Operator),
+            _ => {}
         }
         if let Some(file) = text.strip_prefix("wrapped:") {
             let absolute = file.starts_with('/');

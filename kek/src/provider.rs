@@ -1,6 +1,6 @@
 //! The port to whatever holds a key-encryption key.
 
-use crate::{Aad, Capabilities, KekError};
+use crate::{Aad, Capabilities, KekError, MasterSlot};
 use dawnkey_secret::{DataKey, Dek};
 use serde::Serialize;
 use std::future::Future;
@@ -119,6 +119,11 @@ pub trait Provider: Send + Sync {
     /// The key of a name and length, where the KEK determines it: HKDF with `key-` and the name, as Constellation derives
     /// its data keys. `None` where keys are random.
     fn derive_named(&self, _name: &str, _length: usize) -> Option<Result<DataKey, KekError>> {
+        None
+    }
+
+    /// Where its master secret is, or will be once it is given; `None` where there is no such thing.
+    fn master(&self) -> Option<&MasterSlot> {
         None
     }
 

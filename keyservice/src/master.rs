@@ -1,5 +1,5 @@
 //! Reading the master secret: from an inherited file descriptor or a systemd credential, never from argv,
-//! environment or the configuration.
+//! environment or the configuration. What an operator gives to the running service does not come by here.
 //!
 //! It may be written in hex (an optional line feed behind it) or be 16 to 64 raw bytes. Text that reads as hex of 16 to
 //! 64 bytes is taken as hex.
@@ -96,6 +96,8 @@ impl Masters {
                 }
                 // Opened by another provider, once that is there.
                 Some(MasterSource::Wrapped(_)) => continue,
+                // Given to the running service.
+                Some(MasterSource::Operator) => continue,
             };
             secrets.insert(provider.name.clone(), secret);
         }
@@ -149,8 +151,9 @@ fn fill(from: &PathBuf, into: &mut [u8]) -> std::io::Result<usize> {
     Ok(got)
 }
 
-/// Takes the secret out of `input` and wipes it.
-fn parse(input: &mut [u8]) -> Option<MasterSecret> {
+/// Takes the secret out of `input`, in hex or as it is, and wipes it. `None`: it is neither.
+#[must_use]
+pub fn parse(input: &mut [u8]) -> Option<MasterSecret> {
     let text = input
         .strip_suffix(b"\n")
         .map_or(&*input, |text| text.strip_suffix(b"\r").unwrap_or(text));

@@ -64,6 +64,16 @@ pub enum Event<'a> {
         /// The section, `store`.
         section: &'static str,
     },
+    /// A provider gives no key before an operator has given it its master secret.
+    MasterAwaited {
+        /// Its name.
+        provider: &'a str,
+    },
+    /// An operator has given a provider its master secret.
+    MasterGiven {
+        /// Its name.
+        provider: &'a str,
+    },
     /// An answer went out.
     Answered {
         /// `release`, `refuse`, …
@@ -122,6 +132,11 @@ pub fn emit(event: &Event<'_>) {
         Event::NeedsRestart { section } => {
             warn!(section, "changed, and in force after a restart only");
         }
+        Event::MasterAwaited { provider } => warn!(
+            code = "kek-waiting",
+            provider, "no key of this provider before `dawnkey master-secret give`"
+        ),
+        Event::MasterGiven { provider } => info!(provider, "master secret in memory"),
         Event::Answered {
             answer,
             reason,

@@ -250,6 +250,7 @@ fn every_cause_of_a_provider_s_failure_has_a_row() {
         Cause::Throttled { after: None },
         Cause::Deadline,
         Cause::Unreachable,
+        Cause::Waiting,
         Cause::Garbage,
         Cause::Unsupported,
         Cause::Misconfigured,

@@ -1,6 +1,6 @@
 //! Sealing a DEK to a node: HPKE (RFC 9180) base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
 
-use dawnkey_secret::{ConfirmToken, Dek};
+use dawnkey_secret::{ConfirmToken, Dek, MasterSecret};
 use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256;
 use rustls::crypto::hpke::{EncapsulatedSecret, Hpke, HpkePrivateKey, HpkePublicKey};
 use uuid::Uuid;
@@ -12,6 +12,8 @@ const RELEASE_INFO: &[u8] = b"dawnkey/v1/release";
 const EXPORT_INFO: &[u8] = b"dawnkey/v1/export";
 /// HPKE `info` of a DEK on its way to a node that waits for an operator.
 const RECOVERY_INFO: &[u8] = b"dawnkey/v1/recovery";
+/// HPKE `info` of a master secret on its way from an operator to a service.
+const MASTER_INFO: &[u8] = b"dawnkey/v1/master-secret";
 
 /// Bytes of an X25519 public key and of an encapsulated key.
 pub const PUBLIC_KEY_BYTES: usize = 32;
@@ -71,6 +73,11 @@ pub enum SealError {
         "open the sealed DEK: it was made for another key, volume, epoch or generation, or was changed"
     )]
     Open,
+    /// The ciphertext was made for another key or provider, or was changed.
+    #[error(
+        "open the sealed master secret: it was made for another service or provider, or was changed"
+    )]
+    OpenMaster,
 }
 
 fn suite() -> &'static dyn Hpke {
@@ -137,6 +144,13 @@ impl Recipient {
         Dek::take(&mut clear).map_err(|_| SealError::Open)
     }
 
+    /// Opens the master secret that was sealed for this provider.
+    pub fn open_master(&self, sealed: &Sealed, provider: &str) -> Result<MasterSecret, SealError> {
+        let opened = self.open(MASTER_INFO, sealed, provider.as_bytes());
+        let mut clear = opened.map_err(|_| SealError::OpenMaster)?;
+        MasterSecret::take(&mut clear).map_err(|_| SealError::OpenMaster)
+    }
+
     fn open(
         &self,
         info: &[u8],
@@ -178,6 +192,15 @@ pub fn seal_recovery(
 ) -> Result<Sealed, SealError> {
     let aad = purpose.recovery_aad(boot_nonce);
     seal(RECOVERY_INFO, recipient, &aad, dek.expose())
+}
+
+/// Seals the master secret of a provider to a service's key.
+pub fn seal_master(
+    recipient: &[u8],
+    provider: &str,
+    secret: &MasterSecret,
+) -> Result<Sealed, SealError> {
+    seal(MASTER_INFO, recipient, provider.as_bytes(), secret.expose())
 }
 
 fn seal(info: &[u8], recipient: &[u8], aad: &[u8], clear: &[u8]) -> Result<Sealed, SealError> {
@@ -273,6 +296,29 @@ mod tests {
                 SealError::Open
             );
         }
+    }
+
+    #[test]
+    fn master_secret_opens_for_its_recipient_and_provider_only_and_as_nothing_else() {
+        let (recipient, stranger) = (
+            Recipient::generate().unwrap(),
+            Recipient::generate().unwrap(),
+        );
+        let secret = MasterSecret::take(&mut [7; 32]).unwrap();
+        let sealed = seal_master(recipient.public_key(), "cluster", &secret).unwrap();
+        let opened = recipient.open_master(&sealed, "cluster").unwrap();
+        assert_eq!(opened.expose(), secret.expose());
+        let mut bent = sealed.clone();
+        bent.ciphertext[0] ^= 1;
+        for refused in [
+            recipient.open_master(&sealed, "cluster2"),
+            stranger.open_master(&sealed, "cluster"),
+            recipient.open_master(&bent, "cluster"),
+        ] {
+            assert_eq!(refused.unwrap_err(), SealError::OpenMaster);
+        }
+        let export = recipient.open_export(&sealed, &purpose());
+        assert_eq!(export.unwrap_err(), SealError::Open);
     }
 
     #[test]

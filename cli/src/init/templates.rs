@@ -51,7 +51,7 @@ path = "dawnkey.redb"
 name = "cluster"
 kind = "cluster"
 salt = "{salt}"
-master_secret = "fd"              # or "credential:NAME", a file NAME in $CREDENTIALS_DIRECTORY
+master_secret = "fd"              # or "credential:NAME", a file NAME in $CREDENTIALS_DIRECTORY; or "operator", see docs/kms/cluster.md
 
 [policy]
 file = "policy.toml"

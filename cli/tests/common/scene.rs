@@ -37,6 +37,16 @@ impl Scene {
 
     /// The same, with a change to the directory before the start.
     pub fn start_with(change: impl FnOnce(&Path)) -> Self {
+        let secret = MasterSecret::take(&mut MASTER.to_vec()).unwrap();
+        Self::start_under(change, Masters::one("cluster", secret))
+    }
+
+    /// The same without a master secret.
+    pub fn start_waiting(change: impl FnOnce(&Path)) -> Self {
+        Self::start_under(change, Masters::default())
+    }
+
+    fn start_under(change: impl FnOnce(&Path), masters: Masters) -> Self {
         let dir = tempfile::tempdir().unwrap();
         dawnkey_init_with_roots(dir.path());
         change(dir.path());
@@ -49,16 +59,12 @@ impl Scene {
             panic!("not a cluster provider");
         };
         let salt = cluster.salt;
-        let master_secret = MasterSecret::take(&mut MASTER.to_vec()).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let start = Start {
-            config,
-            masters: Masters::one("cluster", master_secret),
-        };
+        let start = Start { config, masters };
         let service = runtime.block_on(Service::start(start)).unwrap();
         let admin = service.addresses.admin.to_string();
         edit(&dir.path().join("admin.toml"), "127.0.0.1:8444", &admin);

@@ -1,7 +1,7 @@
 //! `[kek]`: which providers of key-encryption keys there are.
 
 use crate::kek::CacheLimits;
-use dawnkey_kek::{Kind, ProviderConfig};
+use dawnkey_kek::{Kind, MasterSource, ProviderConfig};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -111,6 +111,13 @@ fn opens(section: &ProviderSection, all: &[ProviderSection]) -> Result<(), Probl
     };
     let named = all.iter().find(|other| other.name == name);
     match named {
+        Some(other) if other.config.master_source() == Some(&MasterSource::Operator) => {
+            let text = format!(
+                "`{}`: unwrap_with = `{name}`: that one waits for an operator itself; give this provider its secret with master_secret = \"operator\"",
+                section.name
+            );
+            Err((PROVIDER, text))
+        }
         Some(other) if other.config.wrapped_master().is_none() => Ok(()),
         Some(_) => {
             let text = format!(

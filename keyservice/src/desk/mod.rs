@@ -22,6 +22,7 @@ mod grants;
 mod kek;
 #[cfg(test)]
 mod life;
+mod master;
 mod nodes;
 #[cfg(test)]
 mod nodes_tests;

@@ -27,6 +27,11 @@ async fn other(master: u8) -> World {
     world.desk.records.remove_volume(id).await;
     let mut desk = Arc::into_inner(world.desk).unwrap();
     desk.service_id = Uuid::from_u128(0xb);
+    // It has known no master secret yet.
+    let mut ring = desk.records.ring().await.unwrap();
+    ring.record.members[0].check = None;
+    let swapped = desk.records.swap_ring(ring.version, &ring.record).await;
+    swapped.unwrap();
     let master = MasterSecret::take(&mut [master; 32]).unwrap();
     let cluster = Arc::new(Cluster::new("cluster", master, [3; 32]));
     let ring = KeyRing::of_one(cluster, desk.records.clone()).await;

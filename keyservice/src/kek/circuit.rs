@@ -18,6 +18,8 @@ pub enum Readiness {
     Trying,
     /// It failed just now; others are asked first.
     Failing,
+    /// It has not been given its master secret.
+    Waiting,
 }
 
 impl Readiness {
@@ -28,6 +30,7 @@ impl Readiness {
             Self::Ready => "ready",
             Self::Trying => "trying",
             Self::Failing => "failing",
+            Self::Waiting => "waiting",
         }
     }
 }

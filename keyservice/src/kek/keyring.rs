@@ -38,7 +38,7 @@ pub struct KeyRing {
     pub(super) records: Records,
     pub(super) clock: Clock,
     pub(super) job: Job,
-    known: RwLock<Option<Ring>>,
+    pub(super) known: RwLock<Option<Ring>>,
     cache: DekCache,
 }
 
@@ -57,10 +57,11 @@ impl KeyRing {
         }
     }
 
-    /// Makes the ring known to the store, or itself to the ring: what is configured and not in it joins prepublished.
+    /// Makes the ring known to the store, or itself to the ring: what is configured and not in it joins prepublished. The
+    /// master secrets that are there are proved.
     ///
     /// # Errors
-    /// [`RingRefusal::OtherKind`], or the store's.
+    /// [`RingRefusal::OtherKind`], [`RingRefusal::OtherMaster`], or the store's.
     pub async fn join(&self) -> Result<Ring, RingError> {
         let now = (self.clock)();
         let configured: Vec<_> = self
@@ -73,7 +74,9 @@ impl KeyRing {
             Ok(()) | Err(StoreError::Exists { .. }) => {}
             Err(other) => return Err(other.into()),
         }
-        self.change(|ring| ring.joined(&configured, now)).await
+        self.change(|ring| ring.joined(&configured, now)).await?;
+        self.prove_masters().await?;
+        self.ring().await
     }
 
     /// The ring as the store has it now.

@@ -6,6 +6,7 @@
 //! - [`ring`]: which provider is active, as the store keeps it for all replicas.
 //! - `seat`, `circuit`, `race`: one provider, whether it answers, and asking several.
 //! - `keyring`: making and unwrapping DEKs; `cache` keeps unwrapped ones for a while.
+//! - `master`: proving a master secret, and taking one from an operator.
 //! - `rewrap`: moving every DEK to the active provider, again and again until none is left.
 //! - [`doctor`]: proving a provider live.
 //!
@@ -15,6 +16,7 @@ mod cache;
 mod circuit;
 pub mod doctor;
 mod keyring;
+mod master;
 mod named;
 mod race;
 mod renew;
@@ -26,12 +28,15 @@ mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_master;
+#[cfg(test)]
 mod tests_rewrap;
 mod watched;
 
 pub use cache::CacheLimits;
 pub use circuit::Readiness;
 pub use keyring::{KeyRing, Settings};
+pub use master::{Given, MasterState};
 pub use rewrap::{Progress, Usage};
 pub use seat::Seat;
 pub use watched::{Watch, Watched};

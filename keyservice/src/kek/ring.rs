@@ -5,6 +5,7 @@
 //! before is *rekeying*: records that need it are wrapped again by the active one. Once none needs it, it is *inactive*
 //! and can be removed. Changes are compare-and-swap on one record.
 
+use dawnkey_kek::MasterCheck;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,9 @@ pub struct Member {
     pub state: State,
     /// Since when.
     pub since: Timestamp,
+    /// Check value of its master secret in hex, if it lives by one: another secret is not taken for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
 }
 
 /// All providers, and whether records are being wrapped again.
@@ -103,6 +107,19 @@ pub enum RingRefusal {
         "remove provider `{0}`: [kek] also_wrap names it; take it out of that list, on every replica"
     )]
     AlsoWraps(String),
+    /// Another master secret than the one that this provider had.
+    #[error(
+        "the master secret of provider `{0}` is not the one with which its keys were made; nothing was changed. Give the right one, with the salt that it had"
+    )]
+    OtherMaster(String),
+    /// Keys were made with a master secret of which nothing is known.
+    #[error(
+        "provider `{0}` has DEKs, but the ring has no check value of their master secret: the ring is not the one that belongs to these records. Restore it with them"
+    )]
+    NoCheck(String),
+    /// The provider has no such thing.
+    #[error("provider `{0}` has no master secret; only those of kind `cluster` have one")]
+    NoMaster(String),
     /// The name is used for another kind.
     #[error(
         "provider `{name}` is of kind {configured}, but the ring knows it as {known}: choose a new name for another kind"
@@ -130,6 +147,7 @@ impl Ring {
                 State::Prepublished
             },
             since: now,
+            check: None,
         };
         Self {
             members: configured.iter().map(member).collect(),
@@ -168,8 +186,26 @@ impl Ring {
                     kind: kind.clone(),
                     state: State::Prepublished,
                     since: now,
+                    check: None,
                 }),
             }
+        }
+        Ok(self)
+    }
+
+    /// The check value of a member's master secret, noted at its first use.
+    ///
+    /// # Errors
+    /// [`RingRefusal::OtherMaster`], [`RingRefusal::Unknown`].
+    pub fn checked(mut self, name: &str, check: MasterCheck) -> Result<Self, RingRefusal> {
+        let check = check.to_string();
+        let Some(member) = self.members.iter_mut().find(|m| m.name == name) else {
+            return Err(RingRefusal::Unknown(name.into()));
+        };
+        match &member.check {
+            Some(known) if *known == check => {}
+            Some(_) => return Err(RingRefusal::OtherMaster(name.into())),
+            None => member.check = Some(check),
         }
         Ok(self)
     }
@@ -307,6 +343,18 @@ mod tests {
         let ring = ring.rotated("b", at(6)).unwrap();
         let ring = ring.rewrapped(at(5), |_| false, at(7));
         assert_eq!(states(&ring)[0], ("a", State::Rekeying));
+    }
+
+    #[test]
+    fn the_first_check_of_a_master_secret_stays() {
+        let ring = Ring::first("a", &named(&["a"]), at(0));
+        let (one, other) = (MasterCheck([1; 32]), MasterCheck([2; 32]));
+        let ring = ring.checked("a", one).unwrap();
+        assert_eq!(ring.clone().checked("a", one).unwrap(), ring);
+        let refused = ring.clone().checked("a", other).unwrap_err();
+        assert_eq!(refused, RingRefusal::OtherMaster("a".into()));
+        let refused = ring.checked("z", one).unwrap_err();
+        assert_eq!(refused, RingRefusal::Unknown("z".into()));
     }
 
     #[test]

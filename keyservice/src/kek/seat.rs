@@ -2,7 +2,7 @@
 
 use super::circuit::{Circuit, Readiness};
 use super::{RingError, Wrap};
-use dawnkey_kek::{Aad, Capabilities, Cause, KekError, Operation, Provider};
+use dawnkey_kek::{Aad, Capabilities, Cause, KekError, MasterSlot, Operation, Provider};
 use dawnkey_secret::Dek;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,21 @@ impl Seat {
     /// What is to be expected of it.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        self.circuit.readiness()
+        match self.master() {
+            Some(slot) if !slot.filled() => Readiness::Waiting,
+            _ => self.circuit.readiness(),
+        }
+    }
+
+    /// Where its master secret is or will be, if it lives by one.
+    #[must_use]
+    pub fn master(&self) -> Option<&MasterSlot> {
+        self.provider.master()
+    }
+
+    /// It has its master secret now: failures before that say nothing any more.
+    pub(super) fn given(&self) {
+        self.circuit.note(&Ok(()));
     }
 
     /// Why it fails, if it does.

@@ -6,7 +6,8 @@
 use crate::audit::{AuditLog, Entry};
 use crate::metrics::Metrics;
 use dawnkey_kek::{
-    Aad, Capabilities, Cause, Deferred, KekError, Kind, Operation, Probe, Provider, Wrapped,
+    Aad, Capabilities, Cause, Deferred, KekError, Kind, MasterSlot, Operation, Probe, Provider,
+    Wrapped,
 };
 use dawnkey_secret::{DataKey, Dek};
 use std::future::Future;
@@ -160,6 +161,10 @@ impl Provider for Watched {
 
     fn derive_named(&self, name: &str, length: usize) -> Option<Result<DataKey, KekError>> {
         self.inner.derive_named(name, length)
+    }
+
+    fn master(&self) -> Option<&MasterSlot> {
+        self.inner.master()
     }
 
     fn wrap<'a>(&'a self, dek: &'a Dek, aad: &'a Aad) -> Deferred<'a, Result<Wrapped, KekError>> {

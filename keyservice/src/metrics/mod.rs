@@ -89,6 +89,7 @@ impl Metrics {
             Readiness::Ready => 0,
             Readiness::Trying => 1,
             Readiness::Failing => 2,
+            Readiness::Waiting => 3,
         };
         self.kek_circuit.set([provider], value);
     }

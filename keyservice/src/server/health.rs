@@ -87,5 +87,12 @@ async fn readiness(desk: &Desk) -> Result<(), String> {
     if desk.audit.head().is_none() {
         return Err("the audit log cannot be written".into());
     }
-    desk.records.probe().await.map_err(|e| e.to_string())
+    desk.records.probe().await.map_err(|e| e.to_string())?;
+    match desk.ring.waiting().as_slice() {
+        [] => Ok(()),
+        names => Err(format!(
+            "kek-waiting: no master secret yet for {}; `dawnkey master-secret give`",
+            names.join(", ")
+        )),
+    }
 }

@@ -198,4 +198,46 @@ impl KekAdmin for Admins {
         let providers = self.done("kek-restore", work).await?;
         Ok(Response::new(wire::KekRestoreAnswer { providers }))
     }
+
+    async fn masters(
+        &self,
+        request: Request<wire::KekMastersRequest>,
+    ) -> Answer<wire::KekMastersAnswer> {
+        operator(&request)?;
+        let desk = Arc::clone(&self.desk);
+        let work = async move {
+            let inbox = desk.kek_inbox()?.public_key().to_vec();
+            Ok((inbox, desk.ring.masters().await?))
+        };
+        let (hpke_public_key, masters) = self.done("kek-masters", work).await?;
+        let masters = masters.into_iter().map(|found| wire::KekMaster {
+            provider: found.provider,
+            given: found.given,
+            known: found.known,
+        });
+        Ok(Response::new(wire::KekMastersAnswer {
+            hpke_public_key,
+            masters: masters.collect(),
+        }))
+    }
+
+    async fn give_master(
+        &self,
+        request: Request<wire::KekGiveMasterRequest>,
+    ) -> Answer<wire::KekGiveMasterAnswer> {
+        let (operator, desk) = (operator(&request)?, Arc::clone(&self.desk));
+        let asked = request.into_inner();
+        let work = async move {
+            let sealed = Sealed {
+                encapsulated_key: asked.encapsulated_key,
+                ciphertext: asked.ciphertext,
+            };
+            desk.give_master(&operator, &asked.provider, &sealed).await
+        };
+        let given = self.done("kek-give-master", work).await?;
+        Ok(Response::new(wire::KekGiveMasterAnswer {
+            already: given.already,
+            first: given.first,
+        }))
+    }
 }

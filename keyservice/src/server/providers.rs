@@ -127,6 +127,10 @@ pub(super) async fn ring(
     let seats = seats(config, masters, watch).await?;
     let ring = KeyRing::new(seats, settings, records.clone(), Arc::clone(clock));
     ring.join().await?;
+    for provider in ring.waiting() {
+        let provider = provider.as_str();
+        report::emit(&Event::MasterAwaited { provider });
+    }
     Ok(ring)
 }
 
@@ -168,7 +172,10 @@ pub(super) fn keep(desk: &Arc<Desk>, stop: &CancellationToken) {
     tokio::spawn(async move {
         let go_on = async {
             match desk.ring.ring().await {
-                Ok(ring) if ring.rewrap.is_some() => desk.rewrap().await,
+                // Where a master secret is missing, it goes on when that is given.
+                Ok(ring) if ring.rewrap.is_some() && desk.ring.waiting().is_empty() => {
+                    desk.rewrap().await;
+                }
                 Ok(_) => {}
                 Err(error) => report::emit(&Event::StoreFailed { error: &error }),
             }

@@ -13,6 +13,7 @@ mod exchange;
 mod keks;
 mod life;
 mod lifecycle;
+mod masters;
 
 use super::{Running, Service, StartError};
 use crate::config::{Config, Start};

@@ -1,7 +1,10 @@
-//! `dawnkey master-secret`: makes the secret from which a key service in `cluster` mode derives every key.
+//! `dawnkey master-secret`: the secret from which a key service in `cluster` mode derives every key, made and handed over.
+
+mod give;
+mod terminal;
 
 use crate::outcome::{Exit, Failure};
-use crate::output;
+use crate::output::{self, Output};
 use clap::{Args, Subcommand};
 use std::io::IsTerminal;
 use zeroize::Zeroizing;
@@ -27,6 +30,7 @@ enum Command {
   dawnkey master-secret new | vault kv put -mount=secret dawnkey master=-
   dawnkey master-secret new --show")]
     New(NewArgs),
+    Give(give::GiveArgs),
 }
 
 #[derive(Debug, Args)]
@@ -37,10 +41,19 @@ struct NewArgs {
 }
 
 impl MasterSecretArgs {
-    /// Runs the command. With `json`, the secret comes as `{"master_secret": "hex"}`.
-    pub(crate) fn run(&self, json: bool) -> Result<Exit, Failure> {
-        let Command::New(args) = &self.command;
-        allowed(std::io::stdout().is_terminal(), args.show)?;
+    /// Runs the command.
+    pub(crate) fn run(&self, output: Output) -> Result<Exit, Failure> {
+        match &self.command {
+            Command::New(args) => args.run(output.is_json()),
+            Command::Give(args) => args.run(output),
+        }
+    }
+}
+
+impl NewArgs {
+    /// Prints a new secret. With `json` it comes as `{"master_secret": "hex"}`.
+    fn run(&self, json: bool) -> Result<Exit, Failure> {
+        allowed(std::io::stdout().is_terminal(), self.show)?;
         crate::volume::harden()?;
         let mut secret = Zeroizing::new([0_u8; BYTES]);
         aws_lc_rs::rand::fill(secret.as_mut_slice()).map_err(|_| {
