@@ -6,11 +6,13 @@
 mod attestation;
 mod failure;
 mod reader;
+mod recovery;
 mod service;
 mod volume;
 
 pub use attestation::{AttestationConfig, Choice, TpmConfig};
 pub use failure::{FailureAction, FailureConfig};
+pub use recovery::RecoveryConfig;
 pub use service::{Pace, ServiceConfig};
 pub use volume::{HoldConfig, SwapConfig, VolumeConfig};
 
@@ -134,6 +136,8 @@ pub struct Config {
     pub failure: FailureConfig,
     /// The secret that `dawnkey-agent secret` hands on.
     pub secret: Option<Uuid>,
+    /// What is done when no service answers.
+    pub recovery: Option<RecoveryConfig>,
 }
 
 impl Config {
@@ -166,6 +170,7 @@ impl Config {
             hold: volume::hold(root.optional_section("hold")?)?,
             failure: failure::failure(root.optional_section("failure")?)?,
             secret: secret(root.section_if_given("secret")?)?,
+            recovery: recovery::recovery(root.section_if_given("recovery")?)?,
         };
         root.end()?;
         volume::refuse_twice(file, &config.volumes, &config.swaps)?;

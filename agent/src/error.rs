@@ -170,6 +170,19 @@ pub enum UnlockError {
     /// The volume has no disk.
     #[error("open the volume: it is a secret and has no disk")]
     NoDisk,
+    /// The disk shows another header than the one that a grant was judged for.
+    #[error(
+        "open the volume with the operator's grant: its header has changed since the grant was judged"
+    )]
+    OtherHeader,
+    /// Nobody has answered: no service, no operator.
+    #[error("wait for the key service or an operator: neither came within {} s{}", waited.as_secs(), behind(before.as_deref()))]
+    Abandoned {
+        /// How long both were waited for.
+        waited: Duration,
+        /// How the service's budget had ended.
+        before: Option<Box<UnlockError>>,
+    },
     /// The key could not be handed on.
     #[error("hand the secret on: {0}")]
     Hand(std::io::Error),
@@ -194,7 +207,25 @@ pub enum UnlockError {
     },
 }
 
+/// How the service's budget had ended, to stand behind another text.
+fn behind(before: Option<&UnlockError>) -> String {
+    before.map_or_else(String::new, |before| format!("; before that: {before}"))
+}
+
 impl UnlockError {
+    /// Whether no verdict was got of the service: an operator may help. A final refusal is a verdict.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        let Self::Ask { error, .. } = self else {
+            return false;
+        };
+        match &**error {
+            AskError::Connect(_) | AskError::Call(_) | AskError::Protocol(_) => true,
+            AskError::Refused(refusal) => refusal.retry != Retry::Never,
+            AskError::Collect(_) | AskError::Lease(_) => false,
+        }
+    }
+
     /// The process's exit code, one per kind of failure (docs/agent.md).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -210,7 +241,10 @@ impl UnlockError {
                 AskError::Connect(_) | AskError::Call(_) | AskError::Protocol(_) => 22,
             },
             Self::NoHolder => 42,
-            Self::Open(_) | Self::Format(_) | Self::NoDisk | Self::Hand(_) => 31,
+            Self::Open(_) | Self::Format(_) | Self::NoDisk | Self::OtherHeader | Self::Hand(_) => {
+                31
+            }
+            Self::Abandoned { .. } => 20,
             Self::CloseBoot(_) => 40,
             Self::Confirm { error, .. } => match &**error {
                 AskError::Lease(_) => 42,
@@ -244,7 +278,8 @@ impl UnlockError {
                 AskError::Call(_) | AskError::Refused(_) | AskError::Protocol(_) => "ask",
             },
             Self::NoHolder => "hold",
-            Self::Open(_) | Self::NoDisk => "open",
+            Self::Open(_) | Self::NoDisk | Self::OtherHeader => "open",
+            Self::Abandoned { .. } => "recovery",
             Self::Hand(_) => "hand",
             Self::Format(_) => "format",
             Self::CloseBoot(_) => "close-boot",

@@ -11,6 +11,7 @@
 //! | [`config`] | the measured file: pins, budgets, the volumes |
 //! | [`discover`] | where the service may be: addresses from anywhere, never a pin |
 //! | [`connect`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
+//! | [`recovery`] | what is done when no service answers: an operator's grant |
 //! | [`retry`] | budget, deadlines, back-off |
 //! | [`error`] | one error per step, its exit code, whether waiting can mend it |
 //! | [`boot`] | what a closed boot leaves for opening a volume again |
@@ -33,6 +34,7 @@ pub mod hold;
 pub mod lease;
 pub mod notify;
 mod random;
+pub mod recovery;
 pub mod report;
 pub mod retry;
 pub mod run;

@@ -7,6 +7,7 @@
 mod event;
 mod lines;
 mod summary;
+mod wording;
 
 pub use event::{Event, Sink};
 pub use summary::{EXIT_PARTIAL, Failure, MappingTimes, Report, VolumeReport};

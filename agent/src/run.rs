@@ -3,15 +3,17 @@
 use crate::config::{Pace, VolumeConfig};
 use crate::error::{AskError, Stopped, Undone, UnlockError};
 use crate::lease::Leases;
+use crate::recovery::{Recovery, Won, wait as wait_for_both};
 use crate::report::{Event, Sink};
 use crate::retry::{Budget, Jitter};
 use crate::service::KeyService;
 use crate::unlock::{
-    Boot, Closed, ClosedBoot, Done, Mapped, Measured, Released, Unlock, close_boot,
+    Boot, Closed, ClosedBoot, Done, Giver, Mapped, Measured, Released, Unlock, close_boot,
 };
 use dawnkey_attest::collect::{Attester, Closing};
-use dawnkey_dm::{Mapped as Mapping, Mapper};
+use dawnkey_dm::{Mapped as Mapping, Mapper, SealedHeader};
 use dawnkey_proto::closing::Opened;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// What is to be unlocked, by whom, in what time.
@@ -66,11 +68,21 @@ pub async fn run<K: KeyService, A: Attester, M: Mapper>(
     job: &Job<'_>,
     ports: &mut Ports<'_, K, A, M>,
 ) -> Result<Finished, Box<Stopped>> {
+    run_or_recover(job, ports, None).await
+}
+
+/// The same, with an operator to wait for when the service does not answer.
+pub async fn run_or_recover<K: KeyService, A: Attester, M: Mapper>(
+    job: &Job<'_>,
+    ports: &mut Ports<'_, K, A, M>,
+    mut recovery: Option<&mut Recovery>,
+) -> Result<Finished, Box<Stopped>> {
     let mut missing = Vec::new();
     let mut mapped = Vec::new();
     for volume in job.volumes {
         let (id, required) = (volume.wanted.volume, volume.required);
-        match map(job, volume, Boot::Open, ports).await {
+        let recovery = recovery.as_deref_mut();
+        match map(job, volume, Boot::Open, ports, recovery).await {
             Ok(unlock) => mapped.push(unlock),
             Err(error) if required => {
                 let open = mapped.iter().map(Unlock::<Mapped<_>>::mapping);
@@ -136,7 +148,7 @@ pub async fn reopen<K: KeyService, A: Attester, M: Mapper>(
 ) -> Result<Done, Box<Stopped>> {
     let id = volume.wanted.volume;
     let boot = Boot::Closed(closed_with);
-    let mapped = match map(job, volume, boot, ports).await {
+    let mapped = match map(job, volume, boot, ports, None).await {
         Ok(mapped) => mapped,
         Err(error) => return Err(stop(Some(id), error, [].into_iter(), ports)),
     };
@@ -163,21 +175,77 @@ async fn map<K: KeyService, A: Attester, M: Mapper>(
     volume: &VolumeConfig,
     boot: Boot<'_>,
     ports: &mut Ports<'_, K, A, M>,
+    recovery: Option<&mut Recovery>,
 ) -> Result<Unlock<Mapped<K::Session>>, UnlockError> {
     (ports.report)(&Event::opening(&volume.wanted));
     let measured = Unlock::measure(volume, boot, job.node_name, ports.mapper, ports.report)?;
-    let released = ask(job, ports, measured).await?;
+    let header = measured.header().cloned();
+    let released = match (recovery, header) {
+        (Some(recovery), Some(header)) => {
+            match ask_or_wait(job, ports, recovery, measured, &header).await? {
+                Won::Service(released) => *released,
+                Won::Operator(judged) => {
+                    // The service's attempt had the disk in its hands and is gone with it.
+                    let (name, report) = (job.node_name, &mut *ports.report);
+                    let measured = Unlock::measure(volume, boot, name, ports.mapper, report)?;
+                    return measured.recover(judged, &header, ports.mapper, ports.report);
+                }
+            }
+        }
+        _ => {
+            let asked = ask(job.pace, ports, measured).await;
+            asked.map_err(|unanswered| unanswered.error)?
+        }
+    };
     let released = released.with_holder(job.holder)?;
     released.map(ports.mapper, ports.report)
 }
 
-/// Asks until there is a verdict or the budget ends; each attempt has its own connection and its own evidence.
-pub(crate) async fn ask<K: KeyService, A: Attester, M>(
+/// Asks the service for as long as the configuration says, then waits for it and for an operator.
+async fn ask_or_wait<K: KeyService, A: Attester, M>(
     job: &Job<'_>,
     ports: &mut Ports<'_, K, A, M>,
+    recovery: &mut Recovery,
     mut measured: Unlock<Measured>,
-) -> Result<Unlock<Released<K::Session>>, UnlockError> {
-    let mut budget = Budget::start(job.pace);
+    header: &SealedHeader,
+) -> Result<Won<K::Session>, UnlockError> {
+    let mut before = None;
+    if !recovery.is_waiting() {
+        let budget = recovery.after().unwrap_or(job.pace.budget);
+        let pace = Pace {
+            budget,
+            attempt: job.pace.attempt.min(budget),
+        };
+        match ask(pace, ports, measured).await {
+            Ok(released) => return Ok(Won::Service(Box::new(released))),
+            Err(unanswered) if !unanswered.error.is_silence() => return Err(unanswered.error),
+            Err(unanswered) => {
+                measured = unanswered.back;
+                before = Some(unanswered.error);
+            }
+        }
+    }
+    let began = Instant::now();
+    let won = wait_for_both(job, ports, recovery, measured, header).await?;
+    won.ok_or_else(|| UnlockError::Abandoned {
+        waited: began.elapsed(),
+        before: before.map(Box::new),
+    })
+}
+
+/// No key within the budget, and the state from which the next attempt can begin.
+pub(crate) struct Unanswered {
+    pub(crate) back: Unlock<Measured>,
+    pub(crate) error: UnlockError,
+}
+
+/// Asks until there is a verdict or the budget ends; each attempt has its own connection and its own evidence.
+pub(crate) async fn ask<K: KeyService, A: Attester, M>(
+    pace: Pace,
+    ports: &mut Ports<'_, K, A, M>,
+    mut measured: Unlock<Measured>,
+) -> Result<Unlock<Released<K::Session>>, Box<Unanswered>> {
+    let mut budget = Budget::start(pace);
     loop {
         budget.attempt();
         let attested = measured
@@ -191,12 +259,14 @@ pub(crate) async fn ask<K: KeyService, A: Attester, M>(
             Err(failed) => *failed,
         };
         if !wait(&mut budget, &failed.error, ports).await {
-            return Err(UnlockError::Ask {
+            let error = UnlockError::Ask {
                 attempts: budget.attempts(),
                 spent: budget.spent(),
                 error: Box::new(failed.error),
                 trace: Box::new(failed.back.trace().clone()),
-            });
+            };
+            let back = failed.back;
+            return Err(Box::new(Unanswered { back, error }));
         }
         measured = failed.back;
     }
@@ -213,8 +283,10 @@ pub(crate) async fn confirm<K: KeyService, A, M>(
         budget.attempt();
         let failed = match closed.confirm(ports.service, ports.leases, &budget).await {
             Ok(done) => {
-                let device = done.mapping.device.clone();
-                (ports.report)(&Event::Confirmed { device });
+                if let Giver::Service(_) = done.giver {
+                    let device = done.mapping.device.clone();
+                    (ports.report)(&Event::Confirmed { device });
+                }
                 return Ok(done);
             }
             Err(failed) => *failed,

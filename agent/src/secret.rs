@@ -25,7 +25,8 @@ pub async fn take<K: KeyService, A: Attester>(
 ) -> Result<Finished, Box<Stopped>> {
     let stop = |error| stopped(secret, error);
     let measured = Unlock::secret(secret, Boot::Open, job.node_name).map_err(stop)?;
-    let released = ask(job, ports, measured).await.map_err(stop)?;
+    let released = ask(job.pace, ports, measured).await;
+    let released = released.map_err(|unanswered| stop(unanswered.error))?;
     let released = released.with_holder(job.holder).map_err(stop)?;
     let mut handed = vec![released.hand(hand).map_err(stop)?];
     let ClosedBoot {
@@ -65,7 +66,8 @@ pub async fn take_again<K: KeyService, A: Attester>(
     let stop = |error| stopped(secret, error);
     let boot = Boot::Closed(closed_with);
     let measured = Unlock::secret(secret, boot, job.node_name).map_err(stop)?;
-    let released = ask(job, ports, measured).await.map_err(stop)?;
+    let released = ask(job.pace, ports, measured).await;
+    let released = released.map_err(|unanswered| stop(unanswered.error))?;
     let released = released.with_holder(job.holder).map_err(stop)?;
     let handed = released.hand(hand).map_err(stop)?;
     confirm(job, handed.in_closed_boot(), ports)

@@ -14,6 +14,7 @@ mod asking;
 mod closing;
 mod disk;
 mod handing;
+mod recovering;
 
 pub use closing::{ClosedBoot, Unconfirmed, close_boot};
 
@@ -29,6 +30,7 @@ use dawnkey_dm::{Grant, HeaderSeen, Mapped as Mapping, Mapper, Rotation};
 use dawnkey_proto::binding::{self, Bound, Role};
 use dawnkey_proto::closing::Opened;
 use dawnkey_proto::message::{Ask, Lease, Request, SeenHeader};
+use dawnkey_proto::recovery::KeyId;
 use dawnkey_proto::seal::{Recipient, SealError};
 use dawnkey_secret::{ConfirmToken, Dek};
 use disk::Disk;
@@ -92,17 +94,43 @@ pub struct Released<S> {
 /// The volume is mapped; this boot could still ask again.
 pub struct Mapped<S> {
     made: Made,
-    session: S,
+    session: Option<S>,
 }
 
-/// A mapping and what it takes to confirm it.
+/// A mapping and who gave the key for it.
 struct Made {
     outcome: Outcome,
     volume: Uuid,
     mapping: Mapping,
-    token: ConfirmToken,
-    lease: Lease,
-    service_id: Uuid,
+    by: By,
+}
+
+/// Who gave a key, with what it takes to confirm it.
+enum By {
+    Service {
+        id: Uuid,
+        token: ConfirmToken,
+        lease: Lease,
+    },
+    Operator(KeyId),
+}
+
+impl By {
+    const fn giver(&self) -> Giver {
+        match self {
+            Self::Service { id, .. } => Giver::Service(*id),
+            Self::Operator(key) => Giver::Operator(*key),
+        }
+    }
+}
+
+/// Who gave a volume's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Giver {
+    /// The key service of this id.
+    Service(Uuid),
+    /// Whoever has this recovery key.
+    Operator(KeyId),
 }
 
 /// The volume is mapped, this boot can ask for nothing more; the service does not know yet.
@@ -118,6 +146,8 @@ pub enum Outcome {
     Unlocked,
     /// It was made.
     Provisioned,
+    /// It was there, and an operator gave the key.
+    Recovered,
 }
 
 /// The end of one volume's flow.
@@ -129,8 +159,8 @@ pub struct Done {
     pub outcome: Outcome,
     /// The mapping.
     pub mapping: Mapping,
-    /// The key service that answered.
-    pub service_id: Uuid,
+    /// Who gave the key.
+    pub giver: Giver,
     /// For the report.
     pub trace: Trace,
 }
@@ -277,7 +307,6 @@ impl<S> Unlock<Mapped<S>> {
     #[must_use]
     pub fn in_closed_boot(self) -> Unlock<Closed<S>> {
         let Mapped { made, session } = self.state;
-        let session = Some(session);
         Self::next(self.trace, Closed { made, session })
     }
 
@@ -373,10 +402,13 @@ impl<S> Unlock<Released<S>> {
             outcome,
             volume,
             mapping,
-            token,
-            lease,
-            service_id,
+            by: By::Service {
+                id: service_id,
+                token,
+                lease,
+            },
         };
+        let session = Some(session);
         Ok(Self::next(trace, Mapped { made, session }))
     }
 }

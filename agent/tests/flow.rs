@@ -12,7 +12,7 @@ use dawnkey_agent::connect::ConnectError;
 use dawnkey_agent::error::{AskError, ProtocolError, UnlockError};
 use dawnkey_agent::report::{Report, Stage, Stages};
 use dawnkey_agent::service::CallError;
-use dawnkey_agent::unlock::Outcome;
+use dawnkey_agent::unlock::{Giver, Outcome};
 use dawnkey_attest::collect::Closing;
 use dawnkey_proto::binding::{Bound, Exporter, Role, SpkiDigest, binder};
 use dawnkey_proto::message::{Ask, Reason, Retry, SeenHeader};
@@ -37,7 +37,7 @@ async fn unlocks_a_volume_in_four_round_trips_and_closes_the_boot() {
     let mut scene = Scene::new(HEADER, &[Act::Up, Act::Release(1, 5), Act::Confirmed]);
     let done = scene.run().await.unwrap();
     assert_eq!(done.outcome, Outcome::Unlocked);
-    assert_eq!(done.service_id, SERVICE);
+    assert_eq!(done.giver, Giver::Service(SERVICE));
     assert_eq!(done.mapping.seen.generation, 5);
     assert_eq!(done.trace.round_trips, 4);
     assert_eq!(scene.tpm.closed, [close_event(VOLUME, 5)]);

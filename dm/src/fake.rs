@@ -68,6 +68,10 @@ impl Mapper for FakeMapper {
         self.0.open(volume, dek, grant, rotation)
     }
 
+    fn open_as_it_is(&mut self, volume: SealedVolume, dek: &Dek) -> Result<Mapped, MapError> {
+        self.0.open_as_it_is(volume, dek)
+    }
+
     fn format(
         &mut self,
         disk: BlankDisk,

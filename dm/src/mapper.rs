@@ -132,6 +132,12 @@ impl SealedVolume {
         self.header.seen()
     }
 
+    /// The header as it was read, its seal closed.
+    #[must_use]
+    pub const fn header(&self) -> &SealedHeader {
+        &self.header
+    }
+
     /// The disk.
     #[must_use]
     pub fn device(&self) -> &Path {
@@ -270,6 +276,9 @@ pub trait Mapper {
         grant: Grant,
         rotation: Option<&Rotation>,
     ) -> Result<Mapped, MapError>;
+
+    /// Opens the seal and maps the volume as its header says; writes nothing: no generation was issued for it.
+    fn open_as_it_is(&mut self, volume: SealedVolume, dek: &Dek) -> Result<Mapped, MapError>;
 
     /// Looks at the configured disk, and no other, for a volume that something else formatted; writes nothing.
     fn find_adopted(&mut self, wanted: &Wanted) -> Result<AdoptedVolume, MapError> {

@@ -126,6 +126,36 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
         Ok(mapped(activated.device, name, &next, timings))
     }
 
+    fn open_as_it_is(&mut self, volume: SealedVolume, dek: &Dek) -> Result<Mapped, MapError> {
+        let SealedVolume {
+            mut disk,
+            header,
+            name,
+            ..
+        } = volume;
+        let mut timings = Timings::default();
+        let key = timed(&mut timings.seal, || header.open(dek))?;
+        let layout = header.layout();
+        let plan = Plan {
+            volume: header.volume(),
+            layout,
+            name: &name,
+            wiped_before: Some(layout.data_sectors()),
+        };
+        let activated = self
+            .activation
+            .activate(&plan, disk.as_mut(), &key, &mut timings)?;
+        let ready = layout.with_ready(activated.ready_sectors);
+        let ready = ready.inspect_err(|_| {
+            // The first error is the one to report; the mapping goes away as far as it can.
+            let _ = self.activation.deactivate(&name);
+        })?;
+        Ok(Mapped {
+            ready: Ready::of(&ready),
+            ..mapped(activated.device, name, &header, timings)
+        })
+    }
+
     fn format(
         &mut self,
         blank: BlankDisk,

@@ -8,8 +8,9 @@ use crate::config::SwapConfig;
 use crate::error::chain;
 use crate::lease::KernelLeases;
 use crate::random;
+use crate::recovery::Recovery;
 use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
-use crate::run::{Job, Ports, run};
+use crate::run::{Job, Ports, run_or_recover};
 use dawnkey_dm::{KernelMapper, swap};
 use std::path::Path;
 use std::time::Instant;
@@ -61,7 +62,10 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
         pace: config.service.pace,
         holder: config.hold.enabled,
     };
-    match runtime()?.block_on(run(&job, &mut ports)) {
+    let recovery = config.recovery.clone().map(Recovery::new);
+    let mut recovery = recovery.transpose().map_err(|e| Stop::at("keys", 70)(&e))?;
+    let running = run_or_recover(&job, &mut ports, recovery.as_mut());
+    match runtime()?.block_on(running) {
         Ok(finished) => {
             if let Err(error) = boot::leave(&boot::file(), &finished) {
                 let problem = error.to_string();

@@ -186,15 +186,24 @@ impl<'a> Section<'a> {
         default: u64,
         right: &'static str,
     ) -> Result<Duration, ConfigError> {
-        let seconds = match self.take(key) {
-            None => default,
+        let given = self.seconds_if_given(key, right)?;
+        Ok(given.unwrap_or(Duration::from_secs(default)))
+    }
+
+    /// A number of seconds that may be absent.
+    pub(super) fn seconds_if_given(
+        &mut self,
+        key: &'static str,
+        right: &'static str,
+    ) -> Result<Option<Duration>, ConfigError> {
+        match self.take(key) {
+            None => Ok(None),
             Some(Value::Integer(given)) => match u64::try_from(given) {
-                Ok(seconds @ 1..=86_400) => seconds,
-                _ => return Err(self.invalid(key, &given.to_string(), right)),
+                Ok(seconds @ 1..=86_400) => Ok(Some(Duration::from_secs(seconds))),
+                _ => Err(self.invalid(key, &given.to_string(), right)),
             },
-            Some(other) => return Err(self.invalid(key, other.type_str(), right)),
-        };
-        Ok(Duration::from_secs(seconds))
+            Some(other) => Err(self.invalid(key, other.type_str(), right)),
+        }
     }
 
     /// Every field has been taken; one that is left is not known.

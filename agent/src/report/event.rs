@@ -1,8 +1,9 @@
-//! Everything that the agent may say while it runs, and the line each event makes.
+//! Everything that the agent may say while it runs.
 
 use dawnkey_attest::collect::Register;
 use dawnkey_dm::{MappedName, Progress, Ready, Wanted};
-use std::fmt::{self, Write as _};
+use dawnkey_proto::recovery::KeyId;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
@@ -74,6 +75,50 @@ pub enum Event {
         problem: String,
         /// How long until the next.
         wait: Duration,
+    },
+    /// The service's answer was a final no; only an operator can help now.
+    ServiceGivenUp {
+        /// What it said.
+        problem: String,
+    },
+    /// No service has answered in time: it is tried on, and an operator can open the volume.
+    RecoveryWaiting {
+        /// Where the node listens.
+        listen: SocketAddr,
+        /// What it waits for.
+        volume: Uuid,
+    },
+    /// The node cannot listen for an operator at present.
+    RecoveryNotListening {
+        /// Why.
+        problem: String,
+        /// How long until it tries again.
+        wait: Duration,
+    },
+    /// Somebody has asked the node to prove itself, and it has.
+    RecoveryAsked {
+        /// Who.
+        peer: SocketAddr,
+    },
+    /// A grant, or what should have been one, was refused. Nothing has changed.
+    RecoveryRefused {
+        /// From whom.
+        peer: SocketAddr,
+        /// Stable name of the reason.
+        code: String,
+        /// What was found and what would be right.
+        detail: String,
+    },
+    /// A grant opens the header.
+    RecoveryGranted {
+        /// Of this volume.
+        volume: Uuid,
+        /// The key that has signed it.
+        key: KeyId,
+        /// Its id.
+        grant: Uuid,
+        /// From whom.
+        peer: SocketAddr,
     },
     /// A new volume is being made.
     Formatting {
@@ -276,6 +321,12 @@ impl Event {
             Self::EvidenceIncomplete { .. } => "evidence-incomplete",
             Self::Challenged => "challenged",
             Self::AttemptFailed { .. } => "attempt-failed",
+            Self::ServiceGivenUp { .. } => "service-given-up",
+            Self::RecoveryWaiting { .. } => "recovery-waiting",
+            Self::RecoveryNotListening { .. } => "recovery-not-listening",
+            Self::RecoveryAsked { .. } => "recovery-asked",
+            Self::RecoveryRefused { .. } => "recovery-refused",
+            Self::RecoveryGranted { .. } => "recovery-granted",
             Self::Formatting { .. } => "formatting",
             Self::Mapped { .. } => "mapped",
             Self::BootClosed { .. } => "boot-closed",
@@ -299,132 +350,5 @@ impl Event {
             Self::MappingLeft { .. } => "mapping-left",
             Self::Failed { .. } => "failed",
         }
-    }
-}
-
-/// One line: the name, then `key=value` for each field, texts in quotes.
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        match self {
-            Self::Started { volumes, node } => {
-                write!(f, " volumes={volumes} node={}", Quoted(node))
-            }
-            Self::TssMayLog => f.write_str(" remedy=\"set TSS2_LOG=all+none\""),
-            Self::PlatformFound { kind, sign } => write!(f, " kind={kind} sign={}", Quoted(sign)),
-            Self::Opening { volume, name } => write!(f, " volume={volume} name={name}"),
-            Self::DiskFound { generation, epoch } => {
-                write!(f, " generation={generation} epoch={epoch}")
-            }
-            Self::Connected { endpoint, elapsed } => {
-                write!(f, " endpoint={endpoint} ms={}", elapsed.as_millis())
-            }
-            Self::EvidenceCollected { kind, elapsed } => {
-                write!(f, " kind={kind} ms={}", elapsed.as_millis())
-            }
-            Self::AttemptFailed {
-                attempt,
-                problem,
-                wait,
-            } => write!(
-                f,
-                " attempt={attempt} next-in-ms={} problem={}",
-                wait.as_millis(),
-                Quoted(problem)
-            ),
-            Self::Formatting { step, percent } => write!(f, " step={step} percent={percent}"),
-            Self::Mapped {
-                device,
-                generation,
-                elapsed,
-            } => write!(
-                f,
-                " device={} generation={generation} ms={}",
-                device.display(),
-                elapsed.as_millis()
-            ),
-            Self::LeaseHeld {
-                fencing_token,
-                seconds,
-            } => write!(f, " fencing-token={fencing_token} seconds={seconds}"),
-            Self::RenewalFailed { left, problem } => write!(
-                f,
-                " left-ms={} problem={}",
-                left.as_millis(),
-                Quoted(problem)
-            ),
-            Self::LeaseEnded {
-                problem: Some(problem),
-            }
-            | Self::BootNotRecorded { problem }
-            | Self::LossNotActedOn { problem } => write!(f, " problem={}", Quoted(problem)),
-            Self::LeaseLost { action, problem } => {
-                write!(f, " action={action} problem={}", Quoted(problem))
-            }
-            Self::Wiping { name, percent } => write!(f, " name={name} percent={percent}"),
-            Self::Wiped { name } => write!(f, " name={name}"),
-            Self::NotGrown { name, why } => write!(f, " name={name} why={}", Quoted(why)),
-            Self::EvidenceIncomplete { problem } => write!(f, " problem={}", Quoted(problem)),
-            Self::MappingLeft { device, problem } => {
-                write!(
-                    f,
-                    " device={} problem={}",
-                    device.display(),
-                    Quoted(problem)
-                )
-            }
-            Self::DoingWithout {
-                volume,
-                step,
-                problem,
-            } => write!(
-                f,
-                " volume={volume} step={step} problem={}",
-                Quoted(problem)
-            ),
-            Self::SwapFailed { name, problem } => {
-                write!(f, " name={name} problem={}", Quoted(problem))
-            }
-            Self::SwapOn { device }
-            | Self::Confirmed { device }
-            | Self::MappingClosed { device } => {
-                write!(f, " device={}", device.display())
-            }
-            Self::FailureAction { action, delay } => {
-                write!(f, " action={action} in_seconds={}", delay.as_secs())
-            }
-            Self::BootClosed { register } => write!(f, " register={}", register.name()),
-            Self::BootNotClosed { why } => write!(f, " why={}", Quoted(why)),
-            Self::Failed {
-                step,
-                exit_code,
-                problem,
-            } => write!(
-                f,
-                " step={step} exit={exit_code} problem={}",
-                Quoted(problem)
-            ),
-            Self::DiskBlank
-            | Self::Challenged
-            | Self::LeaseKept
-            | Self::LeaseEnded { problem: None } => Ok(()),
-        }
-    }
-}
-
-/// A text in quotes on one line, without anything that a terminal would act on.
-struct Quoted<'a>(&'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' => f.write_char('\'')?,
-                c if c.is_control() => f.write_char(' ')?,
-                c => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
     }
 }

@@ -4,7 +4,7 @@ use super::{Stage, Stages, millis};
 use crate::config::VolumeConfig;
 use crate::error::{Stopped, UnlockError};
 use crate::run::Finished;
-use crate::unlock::{Done, Outcome};
+use crate::unlock::{Done, Giver, Outcome};
 use dawnkey_attest::collect::Closing;
 use dawnkey_dm::Timings;
 use serde::Serialize;
@@ -45,7 +45,7 @@ pub struct Report {
 pub struct VolumeReport {
     /// Which.
     pub id: Uuid,
-    /// `unlocked`, `provisioned`, `refused` or `failed`.
+    /// `unlocked`, `provisioned`, `recovered`, `refused` or `failed`.
     pub outcome: &'static str,
     /// The mapped device.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,6 +154,7 @@ impl VolumeReport {
             outcome: match done.outcome {
                 Outcome::Unlocked => "unlocked",
                 Outcome::Provisioned => "provisioned",
+                Outcome::Recovered => "recovered",
             },
             device: Some(done.mapping.device.clone()),
             generation: Some(done.mapping.seen.generation),
@@ -214,7 +215,10 @@ impl Report {
                 false => "unlocked",
             },
             volumes,
-            service_id: finished.done.first().map(|done| done.service_id),
+            service_id: finished.done.iter().find_map(|done| match done.giver {
+                Giver::Service(id) => Some(id),
+                Giver::Operator(_) => None,
+            }),
             evidence: Some(finished.evidence),
             boot_closed_in: Some(match finished.closing {
                 Closing::Register(register) => register.name(),

@@ -1,6 +1,6 @@
 //! From mappings to volumes that may be used: the boot is closed, the service knows.
 
-use super::{Closed, Done, Made, Mapped, Unlock, wire_header};
+use super::{By, Closed, Done, Made, Mapped, Unlock, wire_header};
 use crate::error::AskError;
 use crate::lease::{Held, Leases};
 use crate::report::Stage;
@@ -9,7 +9,7 @@ use crate::service::{KeyService, Session};
 use dawnkey_attest::collect::{Attester, Closing, CollectError};
 use dawnkey_proto::closing::{self, Opened};
 use dawnkey_proto::lease;
-use dawnkey_proto::message::{Confirm, ConfirmAnswer, Progress};
+use dawnkey_proto::message::{Confirm, ConfirmAnswer, Lease, Progress};
 use dawnkey_secret::ConfirmToken;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,7 +35,10 @@ pub fn close_boot<S>(
     let closed_with: Vec<_> = mapped.iter().map(Unlock::opened).collect();
     let recorded = mapped.iter().zip(&closed_with);
     let events: Vec<_> = recorded
-        .map(|(unlock, opened)| closing::event(unlock.state.made.service_id, opened))
+        .map(|(unlock, opened)| match &unlock.state.made.by {
+            By::Service { id, .. } => closing::event(*id, opened),
+            By::Operator(key) => closing::recovered_event(*key, opened),
+        })
         .collect();
     let closing = attester.close_boot(&events)?;
     let volumes = mapped.drain(..).map(|unlock| {
@@ -75,7 +78,7 @@ impl<S: Session> Unlock<Closed<S>> {
                 volume: self.state.made.volume,
                 outcome: self.state.made.outcome,
                 mapping: self.state.made.mapping,
-                service_id: self.state.made.service_id,
+                giver: self.state.made.by.giver(),
                 trace: self.trace,
             }),
             Err(error) => Err(Box::new(Unconfirmed { back: self, error })),
@@ -88,6 +91,11 @@ impl<S: Session> Unlock<Closed<S>> {
         leases: &mut dyn Leases,
         budget: &Budget,
     ) -> Result<(), AskError> {
+        let made = &self.state.made;
+        let By::Service { token, lease, .. } = &made.by else {
+            // No service has issued anything that it could want to hear of.
+            return Ok(());
+        };
         let mut session = match self.state.session.take() {
             Some(session) => session,
             None => {
@@ -96,8 +104,8 @@ impl<S: Session> Unlock<Closed<S>> {
                 session
             }
         };
-        let confirm = self.state.made.confirmation()?;
-        if let Some(held) = self.state.made.held(leases.now()) {
+        let confirm = made.confirmation(token, lease)?;
+        if let Some(held) = made.held(token, lease, leases.now()) {
             leases.leave(&held)?;
         }
         let answer = session.confirm(confirm, budget.deadline()).await?;
@@ -111,9 +119,9 @@ impl<S: Session> Unlock<Closed<S>> {
 
 impl Made {
     /// A message to confirm with; its token is a copy, since the message may have to be sent again.
-    fn confirmation(&self) -> Result<Confirm, AskError> {
+    fn confirmation(&self, token: &ConfirmToken, lease: &Lease) -> Result<Confirm, AskError> {
         let token = ConfirmToken::fill(|copy| {
-            copy.copy_from_slice(self.token.expose());
+            copy.copy_from_slice(token.expose());
             Ok::<_, AskError>(())
         })?;
         Ok(Confirm {
@@ -124,18 +132,18 @@ impl Made {
                 ready_bytes: self.mapping.ready.ready_bytes,
                 total_bytes: self.mapping.ready.total_bytes,
             }),
-            hold: self.lease.hold,
+            hold: lease.hold,
         })
     }
 
     /// The lease for its holder, if it is to have one.
-    fn held(&self, now: Duration) -> Option<Held> {
-        self.lease.hold.then(|| Held {
+    fn held(&self, token: &ConfirmToken, lease: &Lease, now: Duration) -> Option<Held> {
+        lease.hold.then(|| Held {
             volume: self.volume,
-            fencing_token: self.lease.fencing_token,
-            token: lease::token(&self.token),
-            on_loss: self.lease.on_loss,
-            seconds: self.lease.seconds,
+            fencing_token: lease.fencing_token,
+            token: lease::token(token),
+            on_loss: lease.on_loss,
+            seconds: lease.seconds,
             sent: now,
         })
     }

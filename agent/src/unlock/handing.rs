@@ -1,7 +1,7 @@
 //! A secret: the same steps with nothing to map, and the key handed to whoever it is for.
 
 use super::disk::Disk;
-use super::{Boot, Made, Mapped, Measured, Outcome, Released, Trace, Unlock};
+use super::{Boot, By, Made, Mapped, Measured, Outcome, Released, Trace, Unlock};
 use crate::error::UnlockError;
 use dawnkey_dm::{HeaderSeen, Mapped as Mapping, MappedName, Ready, Timings};
 use dawnkey_proto::secret;
@@ -57,10 +57,13 @@ impl<S> Unlock<Released<S>> {
             outcome: Outcome::Unlocked,
             volume,
             mapping,
-            token,
-            lease,
-            service_id,
+            by: By::Service {
+                id: service_id,
+                token,
+                lease,
+            },
         };
+        let session = Some(session);
         Ok(Self::next(self.trace, Mapped { made, session }))
     }
 }

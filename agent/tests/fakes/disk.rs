@@ -144,6 +144,11 @@ impl Mapper for FakeMapper {
         self.files.open(volume, dek, grant, rotation)
     }
 
+    fn open_as_it_is(&mut self, volume: SealedVolume, dek: &Dek) -> Result<Mapped, MapError> {
+        self.unless(Fails::Map)?;
+        self.files.open_as_it_is(volume, dek)
+    }
+
     fn format(
         &mut self,
         disk: BlankDisk,

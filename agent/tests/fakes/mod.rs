@@ -9,6 +9,7 @@
 
 pub mod disk;
 pub mod leases;
+pub mod operator;
 pub mod scene;
 pub mod tpm;
 
@@ -123,6 +124,11 @@ impl FakeService {
             acts: acts.iter().copied().collect(),
             ..Book::default()
         })))
+    }
+
+    /// Plays these after the others.
+    pub fn then(&self, acts: &[Act]) {
+        self.0.borrow_mut().acts.extend(acts);
     }
 
     fn next(&self) -> Act {

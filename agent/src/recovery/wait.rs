@@ -1,0 +1,291 @@
+//! The race: the service is tried on and on while the node listens for an operator. The first good answer wins and ends
+//! the other's.
+
+use super::judge::Judged;
+use super::listen::{Asked, Listener, What};
+use super::shared::{Shared, Voice, say};
+use super::{Recovery, Refused};
+use crate::config::Pace;
+use crate::error::{AskError, UnlockError};
+use crate::report::Event;
+use crate::retry::{Again, Budget, Jitter};
+use crate::run::{Job, Ports};
+use crate::service::KeyService;
+use crate::unlock::{Measured, Released, Unlock};
+use dawnkey_attest::collect::Attester;
+use dawnkey_attest::evidence::Exchange;
+use dawnkey_dm::SealedHeader;
+use dawnkey_proto::binding::Exporter;
+use dawnkey_proto::message::{EvidenceItem, Retry};
+use dawnkey_proto::recovery::{Answer, ReceivedRecovery, bind, frame};
+use std::cell::RefCell;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// Least time between two collections of evidence for strangers: each costs the TPM or the firmware its time.
+const EVIDENCE_GAP: Duration = Duration::from_secs(1);
+/// How long to wait before an address is tried again that cannot be listened on yet.
+const LISTEN_AGAIN: Duration = Duration::from_secs(2);
+/// How long the operator's "opened" may take to leave.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// A budget that no boot outlasts.
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
+/// How long to wait before asking again after an answer that waiting alone does not mend: somebody may.
+const MENDED: Duration = Duration::from_secs(5);
+
+/// Who was first.
+pub(crate) enum Won<S> {
+    /// The service.
+    Service(Box<Unlock<Released<S>>>),
+    /// An operator: this grant opens the header.
+    Operator(Judged),
+}
+
+/// Waits for the first good answer about the volume of `header`; `None` when the configured time is over.
+pub(crate) async fn wait<K: KeyService, A: Attester, M>(
+    job: &Job<'_>,
+    ports: &mut Ports<'_, K, A, M>,
+    recovery: &mut Recovery,
+    measured: Unlock<Measured>,
+    header: &SealedHeader,
+) -> Result<Option<Won<K::Session>>, UnlockError> {
+    let attester = RefCell::new(&mut *ports.attester);
+    let voice: RefCell<&mut dyn FnMut(&Event)> = RefCell::new(&mut *ports.report);
+    let give_up = recovery.config.give_up;
+    let ending = async {
+        match give_up {
+            Some(time) => sleep(time).await,
+            None => std::future::pending().await,
+        }
+    };
+    let service = Service {
+        pace: job.pace,
+        service: &mut *ports.service,
+        attester: Shared::new(&attester),
+        jitter: &mut *ports.jitter,
+        voice: &voice,
+    };
+    let operator = Operator {
+        recovery,
+        node_name: job.node_name,
+        header,
+        attester: Shared::new(&attester),
+        next_evidence: Instant::now(),
+        voice: &voice,
+    };
+    tokio::select! {
+        released = service.keep_asking(measured) => released.map(|it| Some(Won::Service(Box::new(it)))),
+        judged = operator.listen() => Ok(Some(Won::Operator(judged))),
+        () = ending => Ok(None),
+    }
+}
+
+/// The service's side.
+struct Service<'s, 'c, 'a, K, A> {
+    pace: Pace,
+    service: &'s mut K,
+    attester: Shared<'c, 'a, A>,
+    jitter: Jitter<'s>,
+    voice: Voice<'c, 'a>,
+}
+
+impl<K: KeyService, A: Attester> Service<'_, '_, '_, K, A> {
+    /// Asks until the service gives the key. It ends with an error only where the node itself cannot go on; after a final
+    /// refusal the operator alone is waited for.
+    async fn keep_asking(
+        mut self,
+        mut measured: Unlock<Measured>,
+    ) -> Result<Unlock<Released<K::Session>>, UnlockError> {
+        let mut budget = Budget::start(Pace {
+            budget: FOR_EVER,
+            ..self.pace
+        });
+        loop {
+            budget.attempt();
+            let voice = self.voice;
+            let report = &mut |event: &Event| say(voice, event);
+            let attested = measured
+                .attest(self.service, &mut self.attester, &budget, report)
+                .await;
+            let failed = match attested {
+                Ok(attested) => match attested.ask(&mut self.attester, &budget, report).await {
+                    Ok(released) => return Ok(released),
+                    Err(failed) => *failed,
+                },
+                Err(failed) => *failed,
+            };
+            let again = match &failed.error {
+                AskError::Refused(refusal) if refusal.retry == Retry::Never => {
+                    let problem = failed.error.to_string();
+                    say(self.voice, &Event::ServiceGivenUp { problem });
+                    std::future::pending().await
+                }
+                AskError::Collect(_) | AskError::Lease(_) => {
+                    return Err(UnlockError::Ask {
+                        attempts: budget.attempts(),
+                        spent: budget.spent(),
+                        trace: Box::new(failed.back.trace().clone()),
+                        error: Box::new(failed.error),
+                    });
+                }
+                error => match error.again() {
+                    Again::Never => Again::After(MENDED),
+                    other => other,
+                },
+            };
+            let wait = budget.wait(again, self.jitter).unwrap_or(MENDED);
+            say(
+                self.voice,
+                &Event::AttemptFailed {
+                    attempt: budget.attempts(),
+                    problem: failed.error.to_string(),
+                    wait,
+                },
+            );
+            sleep(wait).await;
+            measured = failed.back;
+        }
+    }
+}
+
+/// The operator's side.
+struct Operator<'s, 'c, 'a, A> {
+    recovery: &'s mut Recovery,
+    node_name: &'s str,
+    header: &'s SealedHeader,
+    attester: Shared<'c, 'a, A>,
+    next_evidence: Instant,
+    voice: Voice<'c, 'a>,
+}
+
+impl<A: Attester> Operator<'_, '_, '_, A> {
+    /// Listens until a grant opens the header.
+    async fn listen(mut self) -> Judged {
+        let Some(mut listener) = self.listener().await else {
+            return std::future::pending().await;
+        };
+        loop {
+            let asked = listener.next().await;
+            if let Some(judged) = self.answer(asked, &listener).await {
+                // Kept for the node's other volumes; it ends with the flow.
+                self.recovery.listener = Some(listener);
+                return judged;
+            }
+        }
+    }
+
+    /// The listener of this boot; made now if there is none. `None` if none is configured.
+    async fn listener(&mut self) -> Option<Listener> {
+        let address = self.recovery.config.listen?;
+        loop {
+            let made = match self.recovery.listener.take() {
+                Some(listener) => Ok(listener),
+                None => Listener::bind(address).await,
+            };
+            match made {
+                Ok(listener) => {
+                    let event = Event::RecoveryWaiting {
+                        listen: listener.address().unwrap_or(address),
+                        volume: self.header.volume(),
+                    };
+                    say(self.voice, &event);
+                    return Some(listener);
+                }
+                Err(error) => {
+                    let problem = error.to_string();
+                    let wait = LISTEN_AGAIN;
+                    say(self.voice, &Event::RecoveryNotListening { problem, wait });
+                    sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Answers one question; gives the key of a grant that opens the header.
+    async fn answer(&mut self, asked: Asked, listener: &Listener) -> Option<Judged> {
+        let Asked {
+            peer,
+            what,
+            reply,
+            sent,
+        } = asked;
+        let judged = match what {
+            What::Request(exporter) => {
+                sleep_until(self.next_evidence).await;
+                self.next_evidence = Instant::now() + EVIDENCE_GAP;
+                match self.request(&exporter, listener) {
+                    Ok(frame) => {
+                        say(self.voice, &Event::RecoveryAsked { peer });
+                        let _ = reply.send(frame);
+                    }
+                    Err(problem) => {
+                        let (code, detail) = ("no-evidence", problem);
+                        let _ = reply.send(self.refuse(peer, code, detail));
+                    }
+                }
+                return None;
+            }
+            What::Nonsense(problem) => {
+                let _ = reply.send(self.refuse(peer, "malformed", problem));
+                return None;
+            }
+            What::Grant(bytes) => self.recovery.judge(&bytes, self.header),
+        };
+        match judged {
+            Ok(judged) => {
+                let (volume, key, grant) = (self.header.volume(), judged.key, judged.grant);
+                say(
+                    self.voice,
+                    &Event::RecoveryGranted {
+                        volume,
+                        key,
+                        grant,
+                        peer,
+                    },
+                );
+                let frame = frame::Kind::Answer.frame(&Answer::Opened(volume).encode());
+                let _ = reply.send(frame.unwrap_or_default());
+                let _ = timeout(FAREWELL, sent).await;
+                Some(judged)
+            }
+            Err(refused) => {
+                let frame = self.refuse(peer, Refused::code(&refused), refused.to_string());
+                let _ = reply.send(frame);
+                None
+            }
+        }
+    }
+
+    /// The frame of the node's request, with evidence bound to the connection with this exporter.
+    fn request(&mut self, exporter: &Exporter, listener: &Listener) -> Result<Vec<u8>, String> {
+        let request = self.recovery.request(self.node_name, self.header);
+        let body = request.encode();
+        let binder = bind(&request, &body, exporter, &listener.spki);
+        let evidence = self.attester.collect(&Exchange(binder.0));
+        let evidence = evidence.map_err(|error| format!("collect evidence: {error}"))?;
+        let item = EvidenceItem {
+            kind: evidence.kind().to_owned(),
+            payload: evidence.encode(),
+        };
+        let message = ReceivedRecovery::encode(body, vec![item]);
+        let frame = frame::Kind::Request.frame(&message);
+        frame.map_err(|error| error.to_string())
+    }
+
+    fn refuse(&mut self, peer: std::net::SocketAddr, code: &str, detail: String) -> Vec<u8> {
+        say(
+            self.voice,
+            &Event::RecoveryRefused {
+                peer,
+                code: code.to_owned(),
+                detail: detail.clone(),
+            },
+        );
+        let answer = Answer::Refused {
+            code: code.to_owned(),
+            detail,
+        };
+        let frame = frame::Kind::Answer.frame(&answer.encode());
+        frame.unwrap_or_default()
+    }
+}

@@ -1,0 +1,154 @@
+//! The line that each event makes.
+
+use super::Event;
+use std::fmt::{self, Write as _};
+
+/// One line: the name, then `key=value` for each field, texts in quotes.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Started { volumes, node } => {
+                write!(f, " volumes={volumes} node={}", Quoted(node))
+            }
+            Self::TssMayLog => f.write_str(" remedy=\"set TSS2_LOG=all+none\""),
+            Self::PlatformFound { kind, sign } => write!(f, " kind={kind} sign={}", Quoted(sign)),
+            Self::Opening { volume, name } => write!(f, " volume={volume} name={name}"),
+            Self::DiskFound { generation, epoch } => {
+                write!(f, " generation={generation} epoch={epoch}")
+            }
+            Self::Connected { endpoint, elapsed } => {
+                write!(f, " endpoint={endpoint} ms={}", elapsed.as_millis())
+            }
+            Self::EvidenceCollected { kind, elapsed } => {
+                write!(f, " kind={kind} ms={}", elapsed.as_millis())
+            }
+            Self::AttemptFailed {
+                attempt,
+                problem,
+                wait,
+            } => write!(
+                f,
+                " attempt={attempt} next-in-ms={} problem={}",
+                wait.as_millis(),
+                Quoted(problem)
+            ),
+            Self::RecoveryWaiting { listen, volume } => {
+                write!(
+                    f,
+                    " listen={listen} volume={volume} remedy=\"dawnkey recover\""
+                )
+            }
+            Self::RecoveryNotListening { problem, wait } => write!(
+                f,
+                " next-in-ms={} problem={}",
+                wait.as_millis(),
+                Quoted(problem)
+            ),
+            Self::RecoveryAsked { peer } => write!(f, " peer={peer}"),
+            Self::RecoveryRefused { peer, code, detail } => {
+                write!(f, " peer={peer} code={code} detail={}", Quoted(detail))
+            }
+            Self::RecoveryGranted {
+                volume,
+                key,
+                grant,
+                peer,
+            } => write!(f, " volume={volume} key={key} grant={grant} peer={peer}"),
+            Self::Formatting { step, percent } => write!(f, " step={step} percent={percent}"),
+            Self::Mapped {
+                device,
+                generation,
+                elapsed,
+            } => write!(
+                f,
+                " device={} generation={generation} ms={}",
+                device.display(),
+                elapsed.as_millis()
+            ),
+            Self::LeaseHeld {
+                fencing_token,
+                seconds,
+            } => write!(f, " fencing-token={fencing_token} seconds={seconds}"),
+            Self::RenewalFailed { left, problem } => write!(
+                f,
+                " left-ms={} problem={}",
+                left.as_millis(),
+                Quoted(problem)
+            ),
+            Self::LeaseEnded {
+                problem: Some(problem),
+            }
+            | Self::BootNotRecorded { problem }
+            | Self::ServiceGivenUp { problem }
+            | Self::LossNotActedOn { problem } => write!(f, " problem={}", Quoted(problem)),
+            Self::LeaseLost { action, problem } => {
+                write!(f, " action={action} problem={}", Quoted(problem))
+            }
+            Self::Wiping { name, percent } => write!(f, " name={name} percent={percent}"),
+            Self::Wiped { name } => write!(f, " name={name}"),
+            Self::NotGrown { name, why } => write!(f, " name={name} why={}", Quoted(why)),
+            Self::EvidenceIncomplete { problem } => write!(f, " problem={}", Quoted(problem)),
+            Self::MappingLeft { device, problem } => {
+                write!(
+                    f,
+                    " device={} problem={}",
+                    device.display(),
+                    Quoted(problem)
+                )
+            }
+            Self::DoingWithout {
+                volume,
+                step,
+                problem,
+            } => write!(
+                f,
+                " volume={volume} step={step} problem={}",
+                Quoted(problem)
+            ),
+            Self::SwapFailed { name, problem } => {
+                write!(f, " name={name} problem={}", Quoted(problem))
+            }
+            Self::SwapOn { device }
+            | Self::Confirmed { device }
+            | Self::MappingClosed { device } => {
+                write!(f, " device={}", device.display())
+            }
+            Self::FailureAction { action, delay } => {
+                write!(f, " action={action} in_seconds={}", delay.as_secs())
+            }
+            Self::BootClosed { register } => write!(f, " register={}", register.name()),
+            Self::BootNotClosed { why } => write!(f, " why={}", Quoted(why)),
+            Self::Failed {
+                step,
+                exit_code,
+                problem,
+            } => write!(
+                f,
+                " step={step} exit={exit_code} problem={}",
+                Quoted(problem)
+            ),
+            Self::DiskBlank
+            | Self::Challenged
+            | Self::LeaseKept
+            | Self::LeaseEnded { problem: None } => Ok(()),
+        }
+    }
+}
+
+/// A text in quotes on one line, without anything that a terminal would act on.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' => f.write_char('\'')?,
+                c if c.is_control() => f.write_char(' ')?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
