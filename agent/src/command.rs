@@ -1,5 +1,6 @@
 //! The program's commands: each reads the measured configuration, does its one thing, and says what it did.
 
+mod config;
 mod failed;
 mod hold;
 mod maintenance;
@@ -8,6 +9,7 @@ mod status;
 mod unlock;
 mod wipe;
 
+pub use config::show as config_show;
 pub use failed::failed;
 pub use hold::hold;
 pub use maintenance::{close, reopen};

@@ -1,19 +1,24 @@
 //! Configuration: one TOML file of the measured image, read once and passed on as a value.
 //!
 //! Every trust root comes from this file, none has a default, and a field that is not known is an error: a
-//! misspelt pin must not be a missing pin. `docs/agent.md` lists the fields.
+//! misspelt pin must not be a missing pin. The kernel command line and system credentials may add addresses and name what
+//! the file left open ([`Outside`]). `docs/agent.md` lists the fields.
 
 mod attestation;
 mod failure;
+mod outside;
 mod reader;
 mod recovery;
 mod service;
+mod show;
 mod volume;
 
 pub use attestation::{AttestationConfig, Choice, TpmConfig};
 pub use failure::{FailureAction, FailureConfig};
+pub use outside::{Outside, Texts};
 pub use recovery::RecoveryConfig;
 pub use service::{Pace, ServiceConfig};
+pub use show::{Origin, Row};
 pub use volume::{HoldConfig, SwapConfig, VolumeConfig};
 
 use reader::Section;
@@ -99,6 +104,45 @@ pub enum ConfigError {
         /// The file.
         file: PathBuf,
     },
+    /// Something is said in a place that cannot be trusted with it.
+    #[error(
+        "{origin}: `{parameter}` is not taken from there, only from the measured file, since a host can change it; \
+         taken there: {taken}"
+    )]
+    NotFromThere {
+        /// The place.
+        origin: Origin,
+        /// The parameter.
+        parameter: String,
+        /// The parameters that are taken.
+        taken: String,
+    },
+    /// What is said there cannot be used.
+    #[error("{origin}: `{parameter}` is {found}; it takes {right}")]
+    Outside {
+        /// The place.
+        origin: Origin,
+        /// The parameter.
+        parameter: String,
+        /// What was found.
+        found: String,
+        /// What it takes.
+        right: &'static str,
+    },
+    /// The file says something else, and only what it leaves open may be said elsewhere.
+    #[error(
+        "{origin}: `{parameter}` says {said:?}, the measured file {file:?}; leave one of them out"
+    )]
+    Closed {
+        /// The place.
+        origin: Origin,
+        /// The parameter.
+        parameter: String,
+        /// What it says.
+        said: String,
+        /// What the file says.
+        file: String,
+    },
     /// Nothing says where the service may be.
     #[error(
         "{}: nothing says where the service may be; give `service.endpoints`, `service.domain` or `service.metadata`", file.display()
@@ -138,43 +182,65 @@ pub struct Config {
     pub secret: Option<Uuid>,
     /// What is done when no service answers.
     pub recovery: Option<RecoveryConfig>,
+    /// Every value as text, with where it comes from.
+    pub rows: Vec<Row>,
 }
 
 impl Config {
-    /// Reads a file and what it refers to; paths in it that are not absolute are relative to its directory.
+    /// Reads a file and what it refers to, and what this machine was told beside it; paths in the file that are not
+    /// absolute are relative to its directory.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let text = String::from_utf8(read(file)?).map_err(|e| ConfigError::Syntax {
             file: file.into(),
             detail: e.to_string(),
         })?;
-        Self::parse(&text, file)
+        Self::parse(&text, file, &Outside::of(&Texts::here())?)
     }
 
-    /// Reads the text of `file`.
-    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+    /// Reads the text of `file`, with what was said outside of it.
+    pub fn parse(text: &str, file: &Path, outside: &Outside) -> Result<Self, ConfigError> {
         let table = text
             .parse::<toml::Table>()
             .map_err(|e| ConfigError::Syntax {
                 file: file.into(),
                 detail: e.to_string().trim_end().to_owned(),
             })?;
+        let rows = show::rows(&table);
         let mut root = Section::root(file, table);
         let (has_tpm, has_secret) = (root.has("tpm"), root.has("secret"));
-        let config = Self {
-            node_name: root.parsed("node_name", "1 to 64 printable characters", node_name)?,
-            service: service::service(root.section("service", "a section")?, file)?,
+        let mut config = Self {
+            node_name: name_of_node(&mut root, outside)?,
+            service: service::service(root.section("service", "a section")?, file, outside)?,
             attestation: attestation::attestation(&mut root, has_tpm)?,
             tpm: attestation::tpm(root.optional_section("tpm")?)?,
-            volumes: volume::volumes(&mut root, has_secret)?,
+            volumes: volume::volumes(&mut root, has_secret, outside)?,
             swaps: volume::swaps(&mut root)?,
             hold: volume::hold(root.optional_section("hold")?)?,
             failure: failure::failure(root.optional_section("failure")?)?,
             secret: secret(root.section_if_given("secret")?)?,
             recovery: recovery::recovery(root.section_if_given("recovery")?)?,
+            rows,
         };
         root.end()?;
         volume::refuse_twice(file, &config.volumes, &config.swaps)?;
+        outside.luks.refuse(&config.volumes)?;
+        config.add_rows(outside);
         Ok(config)
+    }
+
+    /// Shows what was said outside of the file, and no longer what that takes the place of.
+    fn add_rows(&mut self, outside: &Outside) {
+        for row in outside.rows() {
+            let endpoints = row.key == "service.endpoints";
+            self.rows.retain(|old| endpoints || old.key != row.key);
+            self.rows.push(row);
+        }
+        for (volume, number) in self.volumes.iter().zip(1..) {
+            let row = outside.luks.row(number, &volume.wanted.name);
+            if !self.rows.iter().any(|old| old.key == row.key) {
+                self.rows.push(row);
+            }
+        }
     }
 }
 
@@ -191,6 +257,13 @@ fn read(file: &Path) -> Result<Vec<u8>, ConfigError> {
         return Err(ConfigError::TooLarge { file: file.into() });
     }
     Ok(bytes)
+}
+
+fn name_of_node(root: &mut Section<'_>, outside: &Outside) -> Result<String, ConfigError> {
+    const RIGHT: &str = "1 to 64 printable characters; or give rd.dawnkey.node_name";
+    let file = root.optional("node_name", RIGHT, node_name)?;
+    let name = outside.node_name(file)?;
+    name.ok_or_else(|| root.missing("node_name", RIGHT))
 }
 
 fn node_name(text: &str) -> Option<String> {

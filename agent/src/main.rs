@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use dawnkey_agent::command;
+use dawnkey_agent::config::Texts;
 use dawnkey_agent::report::{self, Event, Report};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ Examples:
                                                          get the secret of this node and hand it to a key service
   dawnkey-agent wipe state                               finish the wipe behind it
   dawnkey-agent --json status                            what is mapped, as one object
+  dawnkey-agent config show                              every value with where it comes from
   dawnkey-agent --config state.toml check                read the configuration, touch nothing
 
 Events go to standard error, one per line: `dawnkey-agent: NAME key=value …`.
@@ -41,14 +43,10 @@ Exit codes:
 #[derive(Parser)]
 #[command(name = "dawnkey-agent", version, after_help = AFTER_HELP)]
 struct Arguments {
-    /// Configuration file, part of the measured image.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/dawnkey/agent.toml",
-        global = true
-    )]
-    config: PathBuf,
+    /// Configuration file, part of the measured image; without it /etc/dawnkey/NAME.toml, NAME being what `rd.dawnkey.config=`
+    /// on the kernel command line says, or else `agent`.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     /// Print one JSON object to standard output at the end.
     #[arg(long, global = true)]
     json: bool,
@@ -92,8 +90,17 @@ enum Command {
     Status,
     /// In an initramfs: end a boot whose volumes could not be had, as `[failure]` of the configuration says.
     Failed,
+    /// Show the effective configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Read the configuration and say whether it is good; touches no device and no network.
     Check,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print every value with where it comes from: file, kernel command line, system credential, default.
+    Show,
 }
 
 fn main() -> ExitCode {
@@ -103,8 +110,12 @@ fn main() -> ExitCode {
         json,
         command,
     } = Arguments::parse();
+    let config = config
+        .or_else(|| Texts::here().file())
+        .unwrap_or_else(|| "/etc/dawnkey/agent.toml".into());
     let ended = match command.unwrap_or(Command::Unlock) {
         Command::Failed => command::failed(&config),
+        Command::Config(ConfigCommand::Show) => command::config_show(&config, json),
         Command::Check => command::check(&config),
         Command::Unlock => command::unlock(&config, json),
         Command::Hold { name } => command::hold(&config, &name),

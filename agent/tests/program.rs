@@ -228,3 +228,35 @@ fn failed_does_nothing_outside_of_an_initramfs() {
         "{said}"
     );
 }
+
+#[test]
+fn credentials_give_addresses_and_no_pin_and_config_show_says_which() {
+    let scratch = Scratch::new(CONFIG);
+    let credentials = scratch.config().with_file_name("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    std::fs::write(credentials.join("dawnkey.endpoint"), "192.0.2.7:8443\n").unwrap();
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_dawnkey-agent"))
+            .arg("--config")
+            .arg(scratch.config())
+            .args(arguments)
+            .env("CREDENTIALS_DIRECTORY", &credentials)
+            .output()
+            .unwrap()
+    };
+    let shown: Value = serde_json::from_slice(&run(&["--json", "config", "show"]).stdout).unwrap();
+    let values = shown["values"].as_array().unwrap();
+    let given = values.iter().find(|row| row["origin"] == "credential");
+    assert_eq!(given.unwrap()["value"], "\"192.0.2.7:8443\"");
+    let lines = text(&run(&["config", "show"]).stdout);
+    assert_eq!(lines.lines().count(), values.len());
+    assert!(lines.contains("system credential"), "{lines}");
+    std::fs::write(credentials.join("dawnkey.spki_sha256"), "00").unwrap();
+    let output = run(&["check"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("`dawnkey.spki_sha256` is not taken from there"),
+        "{said}"
+    );
+}

@@ -59,7 +59,7 @@ pub(super) fn recovery(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::Config;
+    use super::super::{Config, Outside};
     use super::*;
     use std::path::Path;
 
@@ -72,7 +72,8 @@ mod tests {
             "node_name = \"n\"\n[service]\nendpoints = [\"10.0.2.100:8443\"]\nname = \"keys.example\"\nspki_sha256 = \"{digest}\"\n\
              [attestation]\nkind = \"snp\"\n[secret]\nid = \"5b1d1f0e-33b6-4d6e-8f2a-000000000001\"\n{section}"
         );
-        Config::parse(&text, Path::new("agent.toml")).map(|config| config.recovery)
+        let outside = Outside::default();
+        Config::parse(&text, Path::new("agent.toml"), &outside).map(|config| config.recovery)
     }
 
     #[test]

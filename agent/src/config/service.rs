@@ -1,6 +1,6 @@
 //! `[service]`: where the key service may be, and how it is known.
 
-use super::{ConfigError, read, reader::Section};
+use super::{ConfigError, Outside, read, reader::Section};
 use crate::discover::metadata::{Cloud, Metadata};
 use crate::discover::resolver::MAX_SERVERS;
 use crate::discover::{Endpoint, MAX_ENDPOINTS, Places, message::Name, system};
@@ -35,9 +35,14 @@ pub struct ServiceConfig {
 }
 
 /// The section's values.
-pub(super) fn service(mut section: Section<'_>, file: &Path) -> Result<ServiceConfig, ConfigError> {
+pub(super) fn service(
+    mut section: Section<'_>,
+    file: &Path,
+    outside: &Outside,
+) -> Result<ServiceConfig, ConfigError> {
     const SECONDS: &str = "a whole number of seconds from 1 to 86400";
-    let places = places(&mut section)?;
+    let mut places = places(&mut section)?;
+    outside.add_places(&mut places);
     if places.is_empty() {
         return Err(ConfigError::NoPlace { file: file.into() });
     }

@@ -1,6 +1,6 @@
 //! `[[volume]]`, `[[swap]]` and `[hold]`: what is mapped, in which order, and what goes on with it afterwards.
 
-use super::{ConfigError, absolute, reader::Section};
+use super::{ConfigError, Outside, absolute, reader::Section};
 use dawnkey_dm::{Filesystem, Integrity, MappedName, Wanted, Wipe};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -11,6 +11,10 @@ const MAX_MAPPINGS: usize = 32;
 const LAYERS: [&str; 3] = ["", "_dif", "_whole"];
 /// What a mapping's name takes.
 const NAME: &str = "1 to 64 letters, digits, `_`, `.`, `+` or `-`, the first a letter or digit";
+
+/// What a volume's name takes if nobody gives it.
+const NAME_OR: &str =
+    "a name under /dev/mapper; or give rd.luks.name=UUID=NAME on the kernel command line";
 
 /// One volume of the node.
 #[derive(Debug, Clone)]
@@ -47,11 +51,15 @@ pub struct HoldConfig {
 pub(super) fn volumes(
     root: &mut Section<'_>,
     has_secret: bool,
+    outside: &Outside,
 ) -> Result<Vec<VolumeConfig>, ConfigError> {
     let least = usize::from(!has_secret);
     let right = "1 to 32 `[[volume]]` sections";
     let sections = root.list("volume", least..=MAX_MAPPINGS, right)?;
-    sections.into_iter().map(volume).collect()
+    sections
+        .into_iter()
+        .map(|section| volume(section, outside))
+        .collect()
 }
 
 /// The swap devices in the file's order.
@@ -60,11 +68,13 @@ pub(super) fn swaps(root: &mut Section<'_>) -> Result<Vec<SwapConfig>, ConfigErr
     sections.into_iter().map(swap).collect()
 }
 
-fn volume(mut section: Section<'_>) -> Result<VolumeConfig, ConfigError> {
+fn volume(mut section: Section<'_>, outside: &Outside) -> Result<VolumeConfig, ConfigError> {
     let volume = section.parsed("id", "the volume's UUID, not the nil one", |text| {
         Uuid::parse_str(text).ok().filter(|id| !id.is_nil())
     })?;
-    let name = section.parsed("name", NAME, |text| MappedName::new(text).ok())?;
+    let name = section.optional("name", NAME, |text| MappedName::new(text).ok())?;
+    let name = outside.luks.name(volume, name)?;
+    let name = name.ok_or_else(|| section.missing("name", NAME_OR))?;
     let device = section.optional("device", "an absolute path", absolute)?;
     let kinds = "\"hmac-sha256\", \"aes-gcm\", \"aegis128\" or \"none\"";
     let integrity = section.optional("integrity", kinds, Integrity::from_name)?;

@@ -1,7 +1,7 @@
 //! A configuration that gives every field, and what becomes of it when one is changed.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use dawnkey_agent::config::{Config, ConfigError};
+use dawnkey_agent::config::{Config, ConfigError, Outside};
 use std::path::Path;
 
 pub const SPKI: &str =
@@ -60,7 +60,7 @@ wipe_rate = "64 MiB"
 }
 
 pub fn parse(text: &str) -> Result<Config, ConfigError> {
-    Config::parse(text, Path::new(FILE))
+    Config::parse(text, Path::new(FILE), &Outside::default())
 }
 
 pub fn changed(from: &str, to: &str) -> ConfigError {
