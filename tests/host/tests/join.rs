@@ -6,6 +6,8 @@
     clippy::panic
 )]
 
+#[path = "join/sources.rs"]
+mod sources;
 mod world;
 
 use dawnkey_agent::boot;
@@ -108,13 +110,7 @@ async fn a_service_with_its_master_secret_from_a_peer_unlocks_nodes_with_nobody_
         host.boot("quiet");
         secret(&mut host, &peer, None).await.unwrap()
     };
-    for file in joined.files() {
-        let bytes = std::fs::read(&file).unwrap();
-        let held = |needle: &[u8]| bytes.windows(needle.len()).any(|w| w == needle);
-        assert!(!held(again.expose()), "{}", file.display());
-        let text = hex::encode(again.expose());
-        assert!(!held(text.as_bytes()), "{}", file.display());
-    }
+    sources::assert_clean(&joined, again.expose());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ pub mod operator;
 pub mod pki;
 pub mod process;
 pub mod relay;
+pub mod scan;
 
 use dawnkey_agent::config::{Pace, ServiceConfig};
 use dawnkey_agent::discover::{Endpoint, Places};
@@ -110,7 +111,21 @@ impl World {
         files: &[(&str, Vec<u8>)],
     ) -> Self {
         let master = MasterSecret::take(&mut [0x77; 32]).unwrap();
-        Self::start_under(tpm_ca, config, policy, files, master).await
+        Self::start_under(tpm_ca, config, policy, files, one(master)).await
+    }
+
+    /// A service with this configuration and these master secrets, and without a volume.
+    pub async fn with_source(
+        image: &BTreeMap<u8, Vec<u8>>,
+        config: &str,
+        masters: Masters,
+        more: &[(&str, Vec<u8>)],
+    ) -> Self {
+        let tpm_ca = SwtpmCa::new();
+        drop(dawnkey_attest::fake::Swtpm::start(&tpm_ca, node::KIND));
+        let roots = [tpm_ca.root_pem(), tpm_ca.issuer_pem()].concat();
+        let files = [&[("ek-ca.pem", roots)], more].concat();
+        Self::start_under(tpm_ca, config, &policy(image), &files, masters).await
     }
 
     /// A service with this master secret, and a volume.
@@ -119,7 +134,7 @@ impl World {
         drop(dawnkey_attest::fake::Swtpm::start(&tpm_ca, node::KIND));
         let roots = [tpm_ca.root_pem(), tpm_ca.issuer_pem()].concat();
         let files = [("ek-ca.pem", roots)];
-        let world = Self::start_under(tpm_ca, CONFIG, &policy(image), &files, master).await;
+        let world = Self::start_under(tpm_ca, CONFIG, &policy(image), &files, one(master)).await;
         world.create_volume(VOLUME).await;
         world
     }
@@ -129,12 +144,13 @@ impl World {
         config: &str,
         policy: &str,
         files: &[(&str, Vec<u8>)],
-        master: MasterSecret,
+        masters: Masters,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::new();
         Self::lay_out(dir.path(), &pki, policy, files);
-        let running = serve(dir.path(), config, master).await;
+        std::fs::write(dir.path().join("keyservice.toml"), config).unwrap();
+        let running = serve(dir.path(), config, masters).await;
         Self {
             pki,
             tpm_ca,
@@ -158,15 +174,14 @@ impl World {
 
     /// Starts the service that was stopped, over the same files.
     pub async fn start_again(&mut self, master: MasterSecret) {
-        let running = serve(self.path(), CONFIG, master).await;
-        (self.address, self.admin) = (running.addresses.unlock, running.addresses.admin);
-        self.running = Some(running);
+        self.start_again_with(CONFIG, one(master)).await;
     }
 
-    /// Every file of the service.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.path()).unwrap();
-        entries.map(|entry| entry.unwrap().path()).collect()
+    /// The same with another configuration.
+    pub async fn start_again_with(&mut self, config: &str, masters: Masters) {
+        let running = serve(self.path(), config, masters).await;
+        (self.address, self.admin) = (running.addresses.unlock, running.addresses.admin);
+        self.running = Some(running);
     }
 
     /// A node's configuration of the service, at `address`.
@@ -199,21 +214,24 @@ impl World {
         self.path().join(name)
     }
 
-    fn path(&self) -> &Path {
+    /// The directory of all its files.
+    pub fn path(&self) -> &Path {
         self.dir.path()
     }
 }
 
-async fn serve(dir: &Path, config: &str, master_secret: MasterSecret) -> Running {
+fn one(master: MasterSecret) -> Masters {
+    Masters::one("cluster", master)
+}
+
+async fn serve(dir: &Path, config: &str, masters: Masters) -> Running {
     let config = Config::parse(&dir.join("keyservice.toml"), config).unwrap();
-    let start = Start {
-        config,
-        masters: Masters::one("cluster", master_secret),
-    };
+    let start = Start { config, masters };
     Service::start(start).await.unwrap()
 }
 
-const CONFIG: &str = r#"
+/// A service with one `cluster` provider.
+pub const CONFIG: &str = r#"
 service_id = "a0000000-0000-4000-8000-000000000001"
 [listen]
 unlock = "127.0.0.1:0"

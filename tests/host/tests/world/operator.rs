@@ -2,9 +2,12 @@
 
 use super::{World, pki::NAME};
 use dawnkey_proto::one_shot::OneShot;
+use dawnkey_proto::seal::seal_master;
 use dawnkey_proto::tls::{self, Clock, Pin};
 use dawnkey_proto::wire;
 use dawnkey_proto::wire::admin_client::AdminClient;
+use dawnkey_proto::wire::kek_admin_client::KekAdminClient;
+use dawnkey_secret::MasterSecret;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -91,7 +94,25 @@ impl World {
         admin.break_lease(reference()).await.unwrap();
     }
 
+    /// Hands the master secret to the service that waits for it.
+    pub async fn give_master(&self, provider: &str, secret: &MasterSecret) {
+        let mut keks = KekAdminClient::new(self.admin_channel().await);
+        let asked = keks.masters(wire::KekMastersRequest {}).await;
+        let key = asked.unwrap().into_inner().hpke_public_key;
+        let sealed = seal_master(&key, provider, secret).unwrap();
+        let request = wire::KekGiveMasterRequest {
+            provider: provider.to_owned(),
+            encapsulated_key: sealed.encapsulated_key,
+            ciphertext: sealed.ciphertext,
+        };
+        keks.give_master(request).await.unwrap();
+    }
+
     async fn admin(&self) -> AdminClient<Channel> {
+        AdminClient::new(self.admin_channel().await)
+    }
+
+    async fn admin_channel(&self) -> Channel {
         let pin = Pin::Ca(vec![self.pki.ca()]);
         let settings = tls::client_config(&pin, Clock::Trusted, Some(self.pki.admin())).unwrap();
         let tcp = TcpStream::connect(self.admin).await.unwrap();
@@ -100,6 +121,6 @@ impl World {
         let channel = Endpoint::from_static("http://admin.test")
             .connect_with_connector(OneShot::new(stream.unwrap()))
             .await;
-        AdminClient::new(channel.unwrap())
+        channel.unwrap()
     }
 }
