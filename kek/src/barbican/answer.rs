@@ -106,13 +106,16 @@ pub(super) struct Read {
 
 /// What an answer of Keystone that is no 201 means.
 pub(super) fn keystone(answer: &Answer) -> (Cause, String) {
+    let said = said(answer);
     let cause = match answer.status {
         400 | 401 | 403 => Cause::Credentials,
+        // One that was deleted.
+        404 if said.contains("Application Credential") => Cause::Credentials,
         // Not Keystone, or not its version 3.
         404 | 300..=399 => Cause::Misconfigured,
         status => other(status, answer),
     };
-    (cause, said(answer))
+    (cause, said)
 }
 
 /// What an answer of Barbican that is no 200 means. `permission` is the rule of its policy that a 403 asks for.
@@ -259,6 +262,8 @@ mod tests {
         }
         assert_eq!(keystone(&answer(401, "")).0, Cause::Credentials);
         assert_eq!(keystone(&answer(404, "")).0, Cause::Misconfigured);
+        let deleted = r#"{"error":{"code":404,"message":"Could not find Application Credential: x.","title":"Not Found"}}"#;
+        assert_eq!(keystone(&answer(404, deleted)).0, Cause::Credentials);
         assert_eq!(keystone(&answer(500, "")).0, Cause::Unreachable);
     }
 }

@@ -1,7 +1,7 @@
 //! A contract server: KMIP 1.4 over TLS 1.3 from the specification, with one key, for what PyKMIP cannot do: TLS 1.3, an
 //! earlier version, and answers that must be refused.
 
-use super::pykmip::Pki;
+use super::pki::Pki;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use dawnkey_kek::kmip::ttlv::{Item, Value};
 use rustls::pki_types::pem::PemObject as _;

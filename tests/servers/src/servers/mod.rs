@@ -4,12 +4,18 @@
 pub mod aws;
 #[cfg(feature = "azure-blob")]
 pub mod azurite;
-#[cfg(any(feature = "azure", feature = "gcp"))]
+#[cfg(any(feature = "azure", feature = "gcp", feature = "transit"))]
 pub mod contract;
 #[cfg(feature = "gcs")]
 pub mod gcs;
 #[cfg(feature = "kmip")]
 pub mod kmip_contract;
+#[cfg(feature = "transit")]
+pub mod openbao;
+#[cfg(feature = "barbican")]
+pub mod openstack;
+#[cfg(any(feature = "kmip", feature = "transit"))]
+pub mod pki;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "kmip")]

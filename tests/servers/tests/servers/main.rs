@@ -1,5 +1,10 @@
 //! Suites against real servers, one module each, behind the cargo feature of their provider or store.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 #[cfg(feature = "aws")]
 mod aws;
@@ -7,6 +12,8 @@ mod aws;
 mod azure;
 #[cfg(feature = "azure-blob")]
 mod azurite;
+#[cfg(feature = "barbican")]
+mod barbican;
 #[cfg(feature = "cluster")]
 mod cluster;
 #[cfg(feature = "gcp")]
@@ -25,3 +32,5 @@ mod postgres;
 mod s3;
 #[cfg(feature = "tpm")]
 mod tpm;
+#[cfg(feature = "transit")]
+mod transit;
