@@ -1,6 +1,7 @@
 //! The program's commands: each reads the measured configuration, does its one thing, and says what it did.
 
 mod config;
+mod diagnose;
 mod failed;
 mod hold;
 mod maintenance;
@@ -10,6 +11,7 @@ mod unlock;
 mod wipe;
 
 pub use config::show as config_show;
+pub use diagnose::diagnose;
 pub use failed::failed;
 pub use hold::hold;
 pub use maintenance::{close, reopen};

@@ -12,6 +12,7 @@
 //! | [`discover`] | where the service may be: addresses from anywhere, never a pin |
 //! | [`connect`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
 //! | [`recovery`] | what is done when no service answers: an operator's grant |
+//! | [`diagnose`] | why the service cannot be had, for people |
 //! | [`retry`] | budget, deadlines, back-off |
 //! | [`error`] | one error per step, its exit code, whether waiting can mend it |
 //! | [`boot`] | what a closed boot leaves for opening a volume again |
@@ -28,6 +29,7 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod connect;
+pub mod diagnose;
 pub mod discover;
 pub mod error;
 pub mod hold;

@@ -17,6 +17,7 @@ Examples:
                                                          get the secret of this node and hand it to a key service
   dawnkey-agent wipe state                               finish the wipe behind it
   dawnkey-agent --json status                            what is mapped, as one object
+  dawnkey-agent diagnose                                 why the key service cannot be had
   dawnkey-agent config show                              every value with where it comes from
   dawnkey-agent --config state.toml check                read the configuration, touch nothing
 
@@ -90,6 +91,8 @@ enum Command {
     Status,
     /// In an initramfs: end a boot whose volumes could not be had, as `[failure]` of the configuration says.
     Failed,
+    /// Say why the key service cannot be had: links, addresses, routes, DNS, clock, TCP, TLS, and what to do.
+    Diagnose,
     /// Show the effective configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -116,6 +119,7 @@ fn main() -> ExitCode {
     let ended = match command.unwrap_or(Command::Unlock) {
         Command::Failed => command::failed(&config),
         Command::Config(ConfigCommand::Show) => command::config_show(&config, json),
+        Command::Diagnose => command::diagnose(&config, json),
         Command::Check => command::check(&config),
         Command::Unlock => command::unlock(&config, json),
         Command::Hold { name } => command::hold(&config, &name),

@@ -260,3 +260,25 @@ fn credentials_give_addresses_and_no_pin_and_config_show_says_which() {
         "{said}"
     );
 }
+
+#[test]
+fn diagnose_says_that_nothing_listens_and_what_to_do() {
+    let scratch = Scratch::new(CONFIG);
+    let output = agent(&scratch.config(), &["diagnose"]);
+    assert_eq!(output.status.code(), Some(20));
+    let said = text(&output.stdout);
+    for about in [
+        "default-route ",
+        "dns-server ",
+        "clock ",
+        "source ",
+        "service ",
+        "advice ",
+    ] {
+        assert!(said.lines().any(|line| line.starts_with(about)), "{said}");
+    }
+    assert!(said.contains("start the key service"), "{said}");
+    let output = agent(&scratch.config(), &["--json", "diagnose"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["cause"], "refused");
+}

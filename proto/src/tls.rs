@@ -1,5 +1,9 @@
 //! TLS settings of every connection: 1.3 only, X25519MLKEM768 first, nothing resumed, the peer pinned.
 
+mod watch;
+
+pub use watch::{Shown, Watch};
+
 use crate::binding::{Exporter, Role, SpkiDigest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -9,6 +13,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::sync::Arc;
 use std::time::Duration;
+use watch::Watched;
 
 /// ALPN protocol of gRPC.
 const ALPN: &[u8] = b"h2";
@@ -75,10 +80,29 @@ pub fn client_config(
 ) -> Result<ClientConfig, TlsError> {
     let provider = provider();
     let verifier = PinnedServer::new(pin, clock, Arc::clone(&provider))?;
+    client(Arc::new(verifier), provider, identity)
+}
+
+/// The same, with an eye on what the server shows.
+pub fn watched_client_config(
+    pin: &Pin,
+    clock: Clock,
+    watch: Watch,
+) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    let pinned = PinnedServer::new(pin, clock, Arc::clone(&provider))?;
+    client(Arc::new(Watched { pinned, watch }), provider, None)
+}
+
+fn client(
+    verifier: Arc<dyn ServerCertVerifier>,
+    provider: Arc<CryptoProvider>,
+    identity: Option<Identity>,
+) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
+        .with_custom_certificate_verifier(verifier);
     let mut config = match identity {
         Some(own) => builder.with_client_auth_cert(own.chain, own.key)?,
         None => builder.with_no_client_auth(),

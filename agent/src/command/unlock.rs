@@ -1,5 +1,6 @@
 //! `dawnkey-agent unlock`: every volume of the configuration, then exit.
 
+use super::diagnose::at_the_end;
 use super::{Stop, load_protected, runtime};
 use crate::attester;
 use crate::boot;
@@ -82,7 +83,11 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
                 EXIT_PARTIAL
             })
         }
-        Err(stopped) => Err(Stop::of(&stopped)),
+        Err(stopped) => {
+            let stop = Stop::of(&stopped);
+            at_the_end(&config.service, stop.failure.exit_code);
+            Err(stop)
+        }
     }
 }
 

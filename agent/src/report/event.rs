@@ -248,6 +248,13 @@ pub enum Event {
         /// Why.
         problem: String,
     },
+    /// A line of the diagnosis: why the key service cannot be had.
+    Diagnosis {
+        /// What the line is about.
+        about: &'static str,
+        /// What was found.
+        found: String,
+    },
     /// The end, without a volume.
     Failed {
         /// The step that failed.
@@ -348,6 +355,7 @@ impl Event {
             Self::NotGrown { .. } => "not-grown",
             Self::MappingClosed { .. } => "mapping-closed",
             Self::MappingLeft { .. } => "mapping-left",
+            Self::Diagnosis { .. } => "diagnosis",
             Self::Failed { .. } => "failed",
         }
     }

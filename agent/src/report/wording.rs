@@ -119,6 +119,9 @@ impl fmt::Display for Event {
             }
             Self::BootClosed { register } => write!(f, " register={}", register.name()),
             Self::BootNotClosed { why } => write!(f, " why={}", Quoted(why)),
+            Self::Diagnosis { about, found } => {
+                write!(f, " about={about} found={}", Quoted(found))
+            }
             Self::Failed {
                 step,
                 exit_code,
