@@ -8,8 +8,6 @@
 
 #[path = "end_to_end/endpoints.rs"]
 mod endpoints;
-mod world;
-
 use dawnkey_agent::client::Client;
 use dawnkey_agent::config::Pace;
 use dawnkey_agent::connect::ConnectError;
@@ -18,14 +16,14 @@ use dawnkey_agent::retry::Budget;
 use dawnkey_agent::unlock::{Boot, Outcome, Unlock};
 use dawnkey_attest::fake::SwtpmCa;
 use dawnkey_dm::{Found, Grant, Mapper};
+use dawnkey_host_tests::world::node::{Node, image};
+use dawnkey_host_tests::world::{VOLUME, World, relay};
 use dawnkey_keyservice::audit;
 use dawnkey_proto::message::{Reason, Retry};
 use dawnkey_secret::Dek;
 use std::io::BufReader;
 use std::time::Duration;
 use uuid::Uuid;
-use world::node::{Node, image};
-use world::{VOLUME, World, relay};
 
 async fn world() -> World {
     World::new(&image("quiet")).await

@@ -8,7 +8,6 @@
 
 #[path = "join/sources.rs"]
 mod sources;
-mod world;
 
 use dawnkey_agent::boot;
 use dawnkey_agent::client::Client;
@@ -17,6 +16,8 @@ use dawnkey_agent::report::Event;
 use dawnkey_agent::run::{Job, Ports};
 use dawnkey_agent::secret::{take, take_again};
 use dawnkey_agent::unlock::Outcome;
+use dawnkey_host_tests::world::node::{Node, image};
+use dawnkey_host_tests::world::{VOLUME, World};
 use dawnkey_keyservice::master;
 use dawnkey_proto::closing::Opened;
 use dawnkey_proto::message::Reason;
@@ -24,8 +25,6 @@ use dawnkey_secret::{Dek, MasterSecret};
 use std::io::{PipeReader, Write};
 use std::os::fd::AsRawFd;
 use uuid::Uuid;
-use world::node::{Node, image};
-use world::{VOLUME, World};
 
 const SECRET: Uuid = Uuid::from_u128(0x77aa_1f0e_33b6_4d6e_8f2a_5d1c_0a8f_0001);
 

@@ -7,21 +7,19 @@
     clippy::panic
 )]
 
-mod world;
-
 use dawnkey_agent::client::Client;
 use dawnkey_agent::error::{AskError, UnlockError};
 use dawnkey_agent::hold::{Ended, Ports, Volume, hold};
 use dawnkey_agent::lease::Leases;
 use dawnkey_agent::report::Event;
 use dawnkey_agent::unlock::Outcome;
+use dawnkey_host_tests::world::node::{Node, image};
+use dawnkey_host_tests::world::{VOLUME, World};
 use dawnkey_proto::closing::Opened;
 use dawnkey_proto::message::{OnLoss, Progress, Reason, Refusal};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use uuid::Uuid;
-use world::node::{Node, image};
-use world::{VOLUME, World};
 
 const OTHER: Uuid = Uuid::from_u128(0x5b1d_1f0e_33b6_4d6e_8f2a_5d1c_0a8f_7e22);
 

@@ -6,38 +6,16 @@
     clippy::panic
 )]
 
-mod world;
-
 use dawnkey_agent::unlock::Outcome;
+use dawnkey_host_tests::storm;
+use dawnkey_host_tests::world::World;
+use dawnkey_host_tests::world::guest::{Guest, Host};
 use dawnkey_proto::message::Reason;
-use world::World;
-use world::guest::{Guest, Host};
 
 async fn scene() -> (World, Guest) {
     let host = Host::new();
-    let policy = format!(
-        r#"
-version = 1
-[roots]
-amd = ["amd.pem"]
-[platform.milan.snp]
-products = ["Milan"]
-[platform.milan.snp.tcb.Milan]
-reported = {{ snp = 24 }}
-launch = {{ snp = 24 }}
-[[image]]
-name = "node"
-[image.snp]
-measurement = "{}"
-[volume-policy.state]
-trust_class = "tee"
-images = ["node"]
-platforms = ["milan"]
-rollback = "refuse"
-"#,
-        "3d".repeat(48)
-    );
-    let world = World::with_policy(&policy, &[("amd.pem", host.roots().into_bytes())]).await;
+    let world =
+        World::with_policy(&storm::policy(), &[("amd.pem", host.roots().into_bytes())]).await;
     (world, Guest::new(host))
 }
 

@@ -70,11 +70,24 @@ const LAYERS: &[Layer] = &[
         &["verify", "measure"],
     ),
     layer("dawnkey-corpus", &["dawnkey-attest"], &["verify"]),
-    layer("dawnkey-host-tests", &[], &[]),
+    layer(
+        "dawnkey-host-tests",
+        &[
+            "dawnkey-agent",
+            "dawnkey-attest",
+            "dawnkey-dm",
+            "dawnkey-keyservice",
+            "dawnkey-proto",
+            "dawnkey-secret",
+        ],
+        &["collect", "fake", "verify"],
+    ),
     layer(
         "dawnkey-server-tests",
         &[
+            "dawnkey-agent",
             "dawnkey-attest",
+            "dawnkey-host-tests",
             "dawnkey-kek",
             "dawnkey-keyservice",
             "dawnkey-proto",

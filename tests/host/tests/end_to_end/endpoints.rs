@@ -1,7 +1,5 @@
 //! A list of endpoints of which not all are well.
 
-use super::world::node::Node;
-use super::world::{VOLUME, World};
 use super::{provisioned, world};
 use dawnkey_agent::config::{Pace, ServiceConfig};
 use dawnkey_agent::connect::ConnectError;
@@ -9,6 +7,8 @@ use dawnkey_agent::discover::{Endpoint, Places};
 use dawnkey_agent::error::{AskError, UnlockError};
 use dawnkey_agent::report::Event;
 use dawnkey_agent::unlock::Outcome;
+use dawnkey_host_tests::world::node::Node;
+use dawnkey_host_tests::world::{VOLUME, World};
 use dawnkey_proto::message::Reason;
 use std::net::SocketAddr;
 use std::time::Duration;

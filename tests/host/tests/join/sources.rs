@@ -1,9 +1,9 @@
 //! Wherever the master secret comes from, it is in no file that the service makes or reads.
 
-use crate::world::node::{Node, image};
-use crate::world::{CONFIG, VOLUME, World, scan};
 use base64::Engine;
 use dawnkey_agent::unlock::{Done, Outcome};
+use dawnkey_host_tests::world::node::{Node, image};
+use dawnkey_host_tests::world::{CONFIG, VOLUME, World, scan};
 use dawnkey_kek::WrappedSecret;
 use dawnkey_kek::cluster::Cluster;
 use dawnkey_keyservice::config::Config;

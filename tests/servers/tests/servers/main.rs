@@ -28,6 +28,8 @@ mod kubernetes;
 mod pkcs11;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "replicas")]
+mod replicas;
 #[cfg(feature = "s3")]
 mod s3;
 #[cfg(feature = "tpm")]

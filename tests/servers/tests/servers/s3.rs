@@ -5,19 +5,36 @@ use dawnkey_server_tests::servers::{aws, credential};
 use dawnkey_server_tests::toolchain::{Tool, have};
 use dawnkey_store::{OpenError, S3Config, StoreConfig, contract};
 use serde_json::json;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// Where the administrator's calls go.
-const REGION: &str = "eu-central-1";
+pub(crate) const REGION: &str = "eu-central-1";
+/// Where records go.
+pub(crate) const BUCKET: &str = "records";
 
-fn config(cloud: &Cloud, keys: &Keys, scratch: &TempDir) -> StoreConfig {
+/// Makes the bucket.
+pub(crate) fn make_bucket(cloud: &Cloud) {
+    let bucket = json!({
+        "Bucket": BUCKET,
+        "CreateBucketConfiguration": { "LocationConstraint": REGION },
+    });
+    cloud.call("s3", "create_bucket", &bucket);
+}
+
+/// A file with a user's keys, as a configuration names it.
+pub(crate) fn credentials(keys: &Keys, scratch: &TempDir) -> PathBuf {
     let text = format!(
         "access_key_id = \"{}\"\nsecret_access_key = \"{}\"\n",
         keys.id, keys.secret
     );
-    let file = credential(scratch.path(), &text);
+    credential(scratch.path(), &text)
+}
+
+fn config(cloud: &Cloud, keys: &Keys, scratch: &TempDir) -> StoreConfig {
+    let file = credentials(keys, scratch);
     StoreConfig::S3(S3Config {
-        bucket: "records".into(),
+        bucket: BUCKET.into(),
         region: Some(REGION.into()),
         prefix: "dawnkey".into(),
         endpoint: Some(format!("http://127.0.0.1:{}", cloud.port)),
@@ -33,11 +50,7 @@ async fn moto_is_accepted_and_keeps_the_contract_of_stores() {
         return;
     }
     let (cloud, scratch) = (aws::moto(), tempfile::tempdir().unwrap());
-    let bucket = json!({
-        "Bucket": "records",
-        "CreateBucketConfiguration": { "LocationConstraint": REGION },
-    });
-    cloud.call("s3", "create_bucket", &bucket);
+    make_bucket(&cloud);
     let store = config(&cloud, &cloud.administrator, &scratch).open().await;
     let store = store.unwrap();
     assert_eq!(store.name(), "s3");

@@ -1,59 +1,36 @@
 //! A key service with the plugin, and its operator.
 
+use dawnkey_host_tests::world::pki::{NAME, Pki};
 use dawnkey_keyservice::config::{Config, Start};
 use dawnkey_keyservice::master::Masters;
 use dawnkey_keyservice::server::{Running, Service};
 use dawnkey_proto::one_shot::OneShot;
-use dawnkey_proto::tls::{Clock, Identity, Pin, client_config};
+use dawnkey_proto::tls::{Clock, Pin, client_config};
 use dawnkey_proto::wire::KubernetesKeyRequest;
 use dawnkey_proto::wire::admin_client::AdminClient;
 use dawnkey_secret::MasterSecret;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
-const NAME: &str = "keyservice.test";
 /// No node takes part.
 const POLICY: &str = "version = 1\n[roots]\n";
 
 /// The files of the service.
 pub(super) struct Site {
     dir: tempfile::TempDir,
-    ca: CertificateDer<'static>,
-    certificate: CertificateDer<'static>,
-    key: Vec<u8>,
+    pki: Pki,
 }
 
 impl Site {
     pub(super) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca = params.self_signed(&key).unwrap();
-        let issuer = rcgen::Issuer::new(params, key);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec![NAME.into()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        let write = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        };
-        write("ca.pem", &ca.pem());
-        write("server.pem", &certificate.pem());
-        write("server.key", &key.serialize_pem());
-        write("policy.toml", POLICY);
-        Self {
-            ca: ca.der().clone(),
-            certificate: certificate.der().clone(),
-            key: key.serialize_der(),
-            dir,
-        }
+        let (dir, pki) = (tempfile::tempdir().unwrap(), Pki::new());
+        pki.write(dir.path());
+        std::fs::write(dir.path().join("policy.toml"), POLICY).unwrap();
+        Self { dir, pki }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -116,12 +93,8 @@ uids = [{own}]
     }
 
     async fn admin(&self, running: &Running) -> AdminClient<Channel> {
-        let identity = Identity {
-            chain: vec![self.certificate.clone()],
-            key: PrivateKeyDer::try_from(self.key.clone()).unwrap(),
-        };
-        let pin = Pin::Ca(vec![self.ca.clone()]);
-        let settings = client_config(&pin, Clock::Trusted, Some(identity)).unwrap();
+        let pin = Pin::Ca(vec![self.pki.ca()]);
+        let settings = client_config(&pin, Clock::Trusted, Some(self.pki.admin())).unwrap();
         let tcp = TcpStream::connect(running.addresses.admin).await.unwrap();
         let connector = TlsConnector::from(Arc::new(settings));
         let stream = connector.connect(NAME.try_into().unwrap(), tcp).await;

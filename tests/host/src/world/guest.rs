@@ -24,19 +24,39 @@ use std::time::{Duration, SystemTime};
 /// A host with one chip.
 pub struct Host {
     amd: Arc<MockAmd>,
+    /// In what its chip's id differs from the first one's.
+    chip: u8,
     vek: MockVek,
     launches: u8,
     /// As the firmware hands them out.
     certificates: Vec<u8>,
 }
 
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Host {
+    /// A host of a new AMD.
     pub fn new() -> Self {
-        let amd = Arc::new(MockAmd::new(Product::Milan));
-        let vek = amd.issue(&VekSpec::new(VekKind::Vcek, amd.product()));
+        Self::with_chip(Arc::new(MockAmd::new(Product::Milan)), 0)
+    }
+
+    /// Another host, whose chip is of the same AMD.
+    pub fn beside(&self) -> Self {
+        Self::with_chip(Arc::clone(&self.amd), self.chip + 1)
+    }
+
+    fn with_chip(amd: Arc<MockAmd>, chip: u8) -> Self {
+        let mut spec = VekSpec::new(VekKind::Vcek, amd.product());
+        spec.hwid[63] ^= chip;
+        let vek = amd.issue(&spec);
         let certificates = table(&amd, &vek);
         Self {
             amd,
+            chip,
             vek,
             launches: 0,
             certificates,
@@ -53,6 +73,7 @@ impl Host {
     pub fn report(&self, exchange: &Exchange, report_id: &[u8; 32]) -> Evidence {
         let mut spec = ReportSpec::new(self.amd.product(), VekKind::Vcek);
         spec.report_data = exchange.0;
+        spec.chip_id[63] ^= self.chip;
         let bytes = report_id.iter().enumerate();
         spec.bent.extend(bytes.map(|(n, byte)| (0x140 + n, *byte)));
         Evidence::Snp(Box::new(SnpEvidence {
@@ -83,6 +104,7 @@ fn pem(der: &[u8]) -> String {
 /// A guest that is running, and its disk.
 pub struct Guest {
     host: Host,
+    /// Its disk.
     pub disk: PathBuf,
     _dir: tempfile::TempDir,
     /// Bends every report before it is signed.

@@ -1,12 +1,4 @@
 //! One key service, its operator, and nodes with software TPMs and disk files.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
-
 pub mod guest;
 pub mod keyring;
 pub mod node;
@@ -28,7 +20,9 @@ use pki::Pki;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 /// The volume of all tests.
@@ -36,13 +30,15 @@ pub const VOLUME: Uuid = Uuid::from_u128(0x5b1d_1f0e_33b6_4d6e_8f2a_5d1c_0a8f_7e
 
 /// A key service with its files.
 pub struct World {
+    /// Its identities.
     pub pki: Pki,
+    /// Whose TPMs its policy accepts.
     pub tpm_ca: SwtpmCa,
     running: Option<Running>,
     address: SocketAddr,
     admin: SocketAddr,
     metrics: SocketAddr,
-    dir: tempfile::TempDir,
+    dir: Arc<TempDir>,
 }
 
 impl World {
@@ -53,6 +49,7 @@ impl World {
         world
     }
 
+    /// The same without a volume.
     pub async fn without_volume(image: &BTreeMap<u8, Vec<u8>>) -> Self {
         let tpm_ca = SwtpmCa::new();
         // The CA is made with its first TPM.
@@ -139,6 +136,29 @@ impl World {
         world
     }
 
+    /// A service with this section `[[kek.provider]]`, which needs no master secret, and a volume.
+    pub async fn with_provider(image: &BTreeMap<u8, Vec<u8>>, provider: &str) -> Self {
+        let config = CONFIG.replacen(KEK, provider, 1);
+        let world = Self::with_source(image, &config, Masters::default(), &[]).await;
+        world.create_volume(VOLUME).await;
+        world
+    }
+
+    /// Another service with the same policy, and a store, identities and a KEK of its own.
+    pub async fn beside(&self, service_id: Uuid, provider: &str) -> Self {
+        let config = CONFIG
+            .replacen(
+                "a0000000-0000-4000-8000-000000000001",
+                &service_id.to_string(),
+                1,
+            )
+            .replacen(KEK, provider, 1);
+        let read = |name| std::fs::read(self.file(name)).unwrap();
+        let policy = String::from_utf8(read("policy.toml")).unwrap();
+        let files = [("ek-ca.pem", read("ek-ca.pem"))];
+        Self::start_under(SwtpmCa::new(), &config, &policy, &files, Masters::default()).await
+    }
+
     async fn start_under(
         tpm_ca: SwtpmCa,
         config: &str,
@@ -158,7 +178,7 @@ impl World {
             admin: running.addresses.admin,
             metrics: running.addresses.metrics,
             running: Some(running),
-            dir,
+            dir: Arc::new(dir),
         }
     }
 
@@ -229,6 +249,20 @@ async fn serve(dir: &Path, config: &str, masters: Masters) -> Running {
     let start = Start { config, masters };
     Service::start(start).await.unwrap()
 }
+
+/// Its section `[store]`.
+const STORE: &str = r#"[store]
+kind = "redb"
+path = "dawnkey.redb"
+"#;
+
+/// Its KEK.
+const KEK: &str = r#"[[kek.provider]]
+name = "cluster"
+kind = "cluster"
+salt = "1111111111111111111111111111111111111111111111111111111111111111"
+master_secret = "fd"
+"#;
 
 /// A service with one `cluster` provider.
 pub const CONFIG: &str = r#"

@@ -5,12 +5,21 @@ use dawnkey_secret::LeaseToken;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
+/// A machine's keyring since its boot.
 pub struct Keyring {
     booted: Instant,
+    /// What it holds.
     pub left: Vec<Held>,
 }
 
+impl Default for Keyring {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Keyring {
+    /// An empty one.
     pub fn new() -> Self {
         Self {
             booted: Instant::now(),

@@ -21,6 +21,7 @@ fn reference() -> wire::VolumeRef {
 }
 
 impl World {
+    /// Makes a volume under the policy `state`.
     pub async fn create_volume(&self, id: Uuid) {
         let request = wire::CreateVolumeRequest {
             volume_id: id.as_bytes().to_vec(),
@@ -28,6 +29,16 @@ impl World {
             label: "test".into(),
         };
         self.admin().await.create_volume(request).await.unwrap();
+    }
+
+    /// Writes `admin.toml` and what it names beside the service's files, as `dawnkey` reads them.
+    pub fn write_profile(&self) {
+        self.pki.write_admin(self.path());
+        let profile = format!(
+            "endpoint = \"{}\"\nname = \"{NAME}\"\nca = \"ca.pem\"\ncertificate = \"admin.pem\"\nkey = \"admin.key\"\n",
+            self.admin
+        );
+        std::fs::write(self.path().join("admin.toml"), profile).unwrap();
     }
 
     /// A secret, as `dawnkey volume create --secret` makes it.
@@ -46,15 +57,15 @@ impl World {
         self.admin().await.adopt_volume(request).await.unwrap();
     }
 
-    /// Makes many volumes over one connection, which takes a few calls at a time.
-    pub async fn create_volumes(&self, ids: &[Uuid]) {
+    /// Makes many volumes under a policy over one connection, which takes a few calls at a time.
+    pub async fn create_volumes(&self, ids: &[Uuid], policy: &str) {
         let admin = self.admin().await;
         for some in ids.chunks(4) {
             let calls = some.iter().map(|id| {
                 let mut admin = admin.clone();
                 let request = wire::CreateVolumeRequest {
                     volume_id: id.as_bytes().to_vec(),
-                    policy: "state".into(),
+                    policy: policy.to_owned(),
                     label: String::new(),
                 };
                 tokio::spawn(async move { admin.create_volume(request).await })
@@ -78,7 +89,14 @@ impl World {
 
     /// The volume as the service knows it.
     pub async fn volume(&self) -> wire::VolumeRecord {
-        let shown = self.admin().await.show_volume(reference()).await;
+        self.volume_of(super::VOLUME).await
+    }
+
+    /// Another volume as the service knows it.
+    pub async fn volume_of(&self, id: Uuid) -> wire::VolumeRecord {
+        let volume_id = id.as_bytes().to_vec();
+        let mut admin = self.admin().await;
+        let shown = admin.show_volume(wire::VolumeRef { volume_id }).await;
         shown.unwrap().into_inner()
     }
 

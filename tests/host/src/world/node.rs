@@ -41,8 +41,10 @@ fn log(command_line: &str) -> LogBuilder {
         .event(11, EV_IPL, command_line.as_bytes())
 }
 
+/// A machine with its TPM and disks.
 pub struct Node {
     tpm: Swtpm,
+    /// The disk of its first volume.
     pub disk: PathBuf,
     others: Vec<PathBuf>,
     dir: tempfile::TempDir,
@@ -111,6 +113,7 @@ impl Node {
         file.unwrap().write_all_at(bytes, 0).unwrap();
     }
 
+    /// Its TPM, as the agent opens it.
     pub fn attester(&self) -> Vtpm {
         Vtpm::open(VtpmConfig {
             tcti: self.tpm.tcti(),
@@ -121,12 +124,14 @@ impl Node {
         .unwrap()
     }
 
+    /// Its disks.
     pub fn mapper(&self) -> FakeMapper {
         let mut disks = vec![self.disk.clone()];
         disks.extend(self.others.clone());
         FakeMapper::new(disks)
     }
 
+    /// A volume on its first disk, as the agent's configuration says it.
     pub fn volume(&self, volume: Uuid) -> VolumeConfig {
         VolumeConfig {
             wanted: Wanted {
@@ -241,6 +246,7 @@ impl Node {
         self.refused_at(world, &service, VOLUME).await
     }
 
+    /// The same against a service somewhere.
     pub async fn refused_at(
         &mut self,
         world: &World,
@@ -262,6 +268,7 @@ impl Node {
         }
     }
 
+    /// Whether the last run had to prove its TPM's key.
     pub fn was_challenged(&self) -> bool {
         self.events.contains(&Event::Challenged)
     }
