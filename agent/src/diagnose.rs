@@ -7,7 +7,7 @@ mod machine;
 mod probe;
 mod tell;
 
-pub use machine::{Link, Machine, Route};
+pub use machine::{Link, LinkState, Machine, Route};
 pub use probe::{Certificate, Probe, SourceFound};
 
 use crate::config::ServiceConfig;

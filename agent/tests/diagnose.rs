@@ -9,7 +9,7 @@
 mod support;
 
 use dawnkey_agent::config::ServiceConfig;
-use dawnkey_agent::diagnose::{Cause, Diagnosis, Link, Machine, diagnose};
+use dawnkey_agent::diagnose::{Cause, Diagnosis, Link, LinkState, Machine, diagnose};
 use dawnkey_agent::discover::metadata::{Cloud, Metadata};
 use dawnkey_agent::discover::{Endpoint, Places, message::Name};
 use dawnkey_proto::wire;
@@ -33,7 +33,7 @@ fn machine() -> Machine {
     Machine {
         links: vec![Link {
             name: "eth0".into(),
-            state: "up".into(),
+            state: LinkState::Up,
             addresses: vec!["10.0.2.15".parse().unwrap()],
         }],
         clock: Machine::here().clock,
@@ -139,7 +139,7 @@ async fn machine_without_link_or_address_is_told_before_what_is_far() {
         diagnose(&service, broken.clone()).await.cause,
         Cause::Address
     );
-    broken.links[0].state = "down".into();
+    broken.links[0].state = LinkState::Down;
     assert_eq!(diagnose(&service, broken.clone()).await.cause, Cause::Link);
     broken.links.clear();
     assert_eq!(diagnose(&service, broken).await.cause, Cause::Link);

@@ -282,3 +282,24 @@ fn diagnose_says_that_nothing_listens_and_what_to_do() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["cause"], "refused");
 }
+
+#[test]
+fn diagnose_without_any_network_says_that_no_link_is_up() {
+    let scratch = Scratch::new(CONFIG);
+    // A network namespace of its own has a loopback that is down, and nothing else.
+    let alone = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--net", program]).args(arguments);
+        command.output()
+    };
+    if !alone("true", &[]).is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let config = scratch.config();
+    let arguments = ["--json", "--config", config.to_str().unwrap(), "diagnose"];
+    let output = alone(env!("CARGO_BIN_EXE_dawnkey-agent"), &arguments).unwrap();
+    assert_eq!(output.status.code(), Some(20));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["cause"], "link", "{report}");
+    assert_eq!(report["links"], Value::Array(Vec::new()));
+}

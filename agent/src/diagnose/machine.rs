@@ -1,10 +1,11 @@
 //! The machine's own part: links, addresses, default routes, DNS servers, clock.
 
 use crate::discover::system::System;
+use nix::net::if_::InterfaceFlags;
 use serde::Serialize;
+use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Most links, addresses and routes that are told.
@@ -15,10 +16,32 @@ const MOST: usize = 16;
 pub struct Link {
     /// Its name.
     pub name: String,
-    /// `up`, `down`, `unknown` and so on, as the kernel says.
-    pub state: String,
+    /// Whether it can carry something.
+    pub state: LinkState,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+}
+
+/// State of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkState {
+    /// It can carry something.
+    Up,
+    /// It is up, and nothing is at its other end.
+    NoCarrier,
+    /// Nobody has set it up.
+    Down,
+}
+
+impl fmt::Display for LinkState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::NoCarrier => "no carrier",
+            Self::Down => "down",
+        })
+    }
 }
 
 /// A default route.
@@ -61,12 +84,9 @@ impl Machine {
         }
     }
 
-    /// Whether a link may carry something. Some virtual ones never say more than `unknown`.
+    /// Whether a link can carry something.
     pub(super) fn has_link(&self) -> bool {
-        let states = ["up", "unknown"];
-        self.links
-            .iter()
-            .any(|link| states.contains(&link.state.as_str()))
+        self.links.iter().any(|link| link.state == LinkState::Up)
     }
 
     /// Whether a link has an address that reaches beyond it.
@@ -81,37 +101,46 @@ impl Machine {
     }
 }
 
+/// Links as the kernel lists them for this network namespace, each with its addresses.
 fn links() -> Vec<Link> {
-    let names = fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<_> = names.filter(|name| name != "lo").take(MOST).collect();
-    names.sort();
-    let addresses = addresses();
-    let link = |name: String| {
-        let state = fs::read_to_string(Path::new("/sys/class/net").join(&name).join("operstate"));
-        let of_it = addresses.iter().filter(|(link, _)| *link == name);
-        Link {
-            state: state.unwrap_or_default().trim().to_owned(),
-            addresses: of_it.map(|(_, address)| *address).take(MOST).collect(),
-            name,
+    let mut links: Vec<Link> = Vec::new();
+    for one in nix::ifaddrs::getifaddrs().into_iter().flatten() {
+        if one.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
+            continue;
         }
-    };
-    names.into_iter().map(link).collect()
+        let at = match links
+            .iter()
+            .position(|link| link.name == one.interface_name)
+        {
+            Some(at) => at,
+            None if links.len() == MOST => continue,
+            None => {
+                links.push(Link {
+                    name: one.interface_name.clone(),
+                    state: state(one.flags),
+                    addresses: Vec::new(),
+                });
+                links.len() - 1
+            }
+        };
+        let address = one.address.as_ref();
+        let v4 = address.and_then(|a| Some(IpAddr::V4(a.as_sockaddr_in()?.ip())));
+        let ip = v4.or_else(|| address.and_then(|a| Some(a.as_sockaddr_in6()?.ip().into())));
+        if let Some(link) = links.get_mut(at).filter(|link| link.addresses.len() < MOST) {
+            link.addresses.extend(ip);
+        }
+    }
+    links
 }
 
-/// Every address with its link's name.
-fn addresses() -> Vec<(String, IpAddr)> {
-    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let ips = all.filter_map(|one| {
-        let address = one.address?;
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        let ip = v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))?;
-        Some((one.interface_name, ip))
-    });
-    ips.collect()
+fn state(flags: InterfaceFlags) -> LinkState {
+    if !flags.contains(InterfaceFlags::IFF_UP) {
+        LinkState::Down
+    } else if flags.contains(InterfaceFlags::IFF_RUNNING) {
+        LinkState::Up
+    } else {
+        LinkState::NoCarrier
+    }
 }
 
 /// Default routes of `/proc/net/route`: addresses are hexadecimal numbers in the machine's byte order.
@@ -179,7 +208,7 @@ mod tests {
         let with = |address: &str| Machine {
             links: vec![Link {
                 name: "eth0".into(),
-                state: "up".into(),
+                state: LinkState::Up,
                 addresses: address.parse().into_iter().collect(),
             }],
             ..Machine::default()
