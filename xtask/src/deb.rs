@@ -63,6 +63,18 @@ pub fn build(
         .collect()
 }
 
+/// The package that nodes get, alone.
+///
+/// # Errors
+/// As [`build`].
+pub fn agent(
+    workspace: &Workspace,
+    binaries: &Binaries,
+    out: &Path,
+) -> Result<PathBuf, XtaskError> {
+    pack(workspace, &contents::AGENT, binaries, out)
+}
+
 fn pack(
     workspace: &Workspace,
     package: &Package,

@@ -127,6 +127,11 @@ const PACKAGES: &[Package] = &[
         "builds the module behind which test guests have a TEE",
     ),
     package("cpio", Purpose::Test, "reads our archives back"),
+    package(
+        "debootstrap",
+        Purpose::Test,
+        "makes the Debian systems that test guests boot",
+    ),
     package("softhsm2", Purpose::Servers, "a PKCS#11 token in software"),
     package("postgresql", Purpose::Servers, "a store of records"),
     package("valgrind", Purpose::Bench, "counts instructions"),
@@ -209,20 +214,25 @@ fn missing(purpose: Purpose) -> Result<BTreeSet<&'static str>, XtaskError> {
 }
 
 fn apt() -> Result<Command, XtaskError> {
-    let root = command::run(Command::new("id").arg("-u"))?.trim() == "0";
-    let mut command = if root {
-        Command::new("apt-get")
-    } else if command::find("sudo").is_some() {
-        let mut sudo = Command::new("sudo");
-        sudo.args(["--preserve-env=DEBIAN_FRONTEND", "apt-get"]);
-        sudo
-    } else {
-        return Err(XtaskError::Package(
-            "installing packages needs root or sudo".to_owned(),
-        ));
-    };
+    let mut command = as_root("apt-get")?;
     command.env("DEBIAN_FRONTEND", "noninteractive");
     Ok(command)
+}
+
+/// A program as root, by sudo where this is another user.
+///
+/// # Errors
+/// [`XtaskError::Package`] where there is no sudo.
+pub fn as_root(program: &str) -> Result<Command, XtaskError> {
+    if command::run(Command::new("id").arg("-u"))?.trim() == "0" {
+        return Ok(Command::new(program));
+    }
+    if command::find("sudo").is_none() {
+        return Err(XtaskError::Package(format!("{program} needs root or sudo")));
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.args(["--preserve-env=DEBIAN_FRONTEND", program]);
+    Ok(sudo)
 }
 
 fn cargo_tool(tool: &str, version: &str, progress: &Progress) -> Result<(), XtaskError> {

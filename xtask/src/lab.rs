@@ -18,7 +18,7 @@ use crate::error::{XtaskError, io};
 use crate::packages::GuestPackages;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
-use crate::{build, deps, packages};
+use crate::{build, debian, deps, packages};
 
 /// Lines of `[[volume]]` for a disk that may be formatted.
 pub const STATE_VOLUME: &str =
@@ -90,6 +90,7 @@ pub fn prepare(workspace: &Workspace, binaries: &Binaries) -> Result<PathBuf, Xt
         &format!("{COMMAND_LINE} init=/bin/sh"),
     )?;
     operator.allow_image("test-image", &image.uki)?;
+    let debian = debian::prepare(workspace, binaries, &packages, &builder, &operator, &dir)?;
     let direct = Direct {
         kernel: builder.kernel(),
         initrd: dir.join("test.initrd"),
@@ -115,6 +116,7 @@ pub fn prepare(workspace: &Workspace, binaries: &Binaries) -> Result<PathBuf, Xt
         busybox: packages.busybox,
         image,
         changed,
+        debian,
         direct,
         tools,
         test_pki: stand_ins.pki,

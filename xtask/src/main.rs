@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod corpus;
 mod deb;
+mod debian;
 mod demo;
 mod deps;
 mod error;

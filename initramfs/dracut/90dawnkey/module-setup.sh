@@ -59,6 +59,7 @@ install() {
         /usr/lib/systemd/systemd-networkd-wait-online
     mkdir -p "${initdir:?}/etc/modules-load.d"
     echo configfs > "$initdir/etc/modules-load.d/dawnkey.conf"
+    dawnkey_network
     dawnkey_no_shell "$first"
 }
 
@@ -72,11 +73,24 @@ dawnkey_unlock_by() {
         mkdir -p "$initdir/etc/systemd/system/$target.wants"
         ln -sf /usr/lib/systemd/system/dawnkey-unlock@.service "$initdir/etc/systemd/system/$target.wants/$1"
     done
-    if [[ -e $systemdsystemunitdir/systemd-networkd.service ]]; then
-        mkdir -p "$initdir/etc/systemd/system/network-online.target.wants"
-        ln -sf "$systemdsystemunitdir/systemd-networkd-wait-online.service" \
-            "$initdir/etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service"
-    fi
+}
+
+# With systemd-networkd: what /etc/systemd/network or `ip=` say, and DHCP for whatever they do not name.
+dawnkey_network() {
+    local wait=systemd-networkd-wait-online.service
+    [[ -e $systemdsystemunitdir/systemd-networkd.service ]] || return 0
+    # shellcheck disable=SC2154
+    inst_multiple -o "$systemdnetworkconfdir/*"
+    mkdir -p "$initdir/etc/systemd/network" "$initdir/etc/systemd/system/$wait.d" \
+        "$initdir/etc/systemd/system/network-online.target.wants"
+    printf '[Match]\nType=ether\n\n[Network]\nDHCP=yes\n' > "$initdir/etc/systemd/network/zz-dawnkey.network"
+    ln -sf "$systemdsystemunitdir/$wait" "$initdir/etc/systemd/system/network-online.target.wants/$wait"
+    # One address is enough to ask, and a network that gives none is the agent's to tell of.
+    cat > "$initdir/etc/systemd/system/$wait.d/90-dawnkey.conf" << EOF
+[Service]
+ExecStart=
+ExecStart=/usr/lib/systemd/systemd-networkd-wait-online --any --timeout=30
+EOF
 }
 
 # What dracut and systemd offer on failure, or when a kernel argument asks for it, is a shell on a console that belongs to the

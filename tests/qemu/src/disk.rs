@@ -24,6 +24,12 @@ impl Disk {
         Ok(Disk(path.to_path_buf()))
     }
 
+    /// A disk that is there already.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Disk(path.to_path_buf())
+    }
+
     /// Copies the disk as it is now: what a host does that clones or keeps an old state.
     ///
     /// # Errors

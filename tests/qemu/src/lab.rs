@@ -32,6 +32,26 @@ pub const PLATFORMS: &[&str] = &[
     "tdx-debug",
 ];
 
+/// The second volume of Debian guests: their root file system is on it.
+pub const ROOT_VOLUME: &str = "2d9c8a54-7b1e-4f0a-8e2d-64c1f0b7a3e5";
+
+/// What the tests about real boots share: a Debian system, and initramfs that its own tools made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Debian {
+    /// dracut's initramfs, root file system on a disk in clear.
+    pub install: Image,
+    /// The same initramfs, root file system on [`ROOT_VOLUME`].
+    pub dracut: Image,
+    /// initramfs-tools' initramfs, root file system on [`ROOT_VOLUME`].
+    pub initramfs_tools: Image,
+    /// The same as `dracut` with kernel arguments that ask for shells; unknown to the policy.
+    pub shell_asked: Image,
+    /// The system, an ext4 file system.
+    pub system: PathBuf,
+    /// Where each `NAME.initrd` lies with the list of its files, `NAME.list`; without Dawnkey `NAME.plain.initrd`.
+    pub dir: PathBuf,
+}
+
 /// The description of a prepared directory, `lab.json` in it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Lab {
@@ -43,6 +63,8 @@ pub struct Lab {
     pub image: Image,
     /// The same with one more kernel argument, unknown to the policy.
     pub changed: Image,
+    /// Debian systems.
+    pub debian: Debian,
     /// The initramfs of `image` with its kernel.
     pub direct: Direct,
     /// The same with the programs of a running system.
