@@ -70,7 +70,8 @@ with_initramfs_tools initramfs-tools
 # The system that boots behind the initramfs: no logins and no shells there either, and the unit that reports.
 for unit in emergency.service rescue.service debug-shell.service getty@.service serial-getty@.service console-getty.service \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
-    systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service dbus.service dbus.socket; do
+    systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service dbus.service dbus.socket \
+    systemd-logind.service systemd-pcrphase.service systemd-pcrphase-sysinit.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
 install -D -m 0755 "$guest/run" "$root/usr/lib/dawnkey-test/run"
