@@ -120,7 +120,7 @@ pub fn prepare(
 /// The system as debootstrap made it, for the versions that the archive has now.
 fn base(sources: &Path) -> Result<PathBuf, XtaskError> {
     let suite = suite()?;
-    let names: Vec<&str> = PACKAGES.iter().map(|(name, _)| *name).collect();
+    let names = names(&suite);
     let mut policy = Command::new("apt-cache");
     let versions = command::run(policy.arg("policy").args(&names).env("LC_ALL", "C"))?;
     let script = sources.join("root.sh");
@@ -139,6 +139,19 @@ fn base(sources: &Path) -> Result<PathBuf, XtaskError> {
     command::run(&mut make)?;
     command::run(deps::as_root("mv")?.arg("-T").arg(&partial).arg(&place))?;
     Ok(place)
+}
+
+/// The packages as a release calls them: since Debian 13 those of libraries with 64-bit times say so.
+fn names(suite: &str) -> Vec<String> {
+    let names = PACKAGES.iter().map(|(name, _)| *name);
+    names
+        .map(
+            |name| match name.starts_with("libtss2-") && suite != "bookworm" {
+                true => format!("{name}t64"),
+                false => name.to_owned(),
+            },
+        )
+        .collect()
 }
 
 /// The release of this machine: the programs are linked against its libraries.
@@ -161,6 +174,13 @@ fn fnv(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_are_called_as_their_release_does() {
+        let has = |suite, name: &str| names(suite).iter().any(|found| found == name);
+        assert!(has("bookworm", "libtss2-tcti-device0"));
+        assert!(has("trixie", "libtss2-tcti-device0t64") && has("trixie", "systemd"));
+    }
 
     #[test]
     fn keys_match_the_published_check_values() {
