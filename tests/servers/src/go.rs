@@ -26,6 +26,7 @@ pub fn program(name: &str) -> PathBuf {
             "build",
             "-trimpath",
             "-mod=readonly",
+            "-buildvcs=false", // the same program from any checkout
             "-ldflags=-s -w",
             "-o",
         ]);

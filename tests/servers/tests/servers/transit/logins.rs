@@ -40,12 +40,17 @@ impl Bao {
     fn tokens_of(&self, method: &str) -> Vec<Value> {
         let listed = self.server.call("LIST", "auth/token/accessors", &json!({}));
         let accessors = listed["data"]["keys"].as_array().cloned();
-        let looked_up = accessors.unwrap_or_default().into_iter().map(|accessor| {
+        // One that has ended meanwhile is none.
+        let tokens = accessors.unwrap_or_default().into_iter();
+        let tokens = tokens.filter_map(|accessor| {
             let asked = json!({ "accessor": accessor });
-            self.post("auth/token/lookup-accessor", asked)["data"].clone()
+            let found = self
+                .server
+                .try_call("POST", "auth/token/lookup-accessor", &asked)?;
+            Some(found["data"].clone())
         });
         let path = format!("auth/{method}/login");
-        looked_up.filter(|token| token["path"] == path).collect()
+        tokens.filter(|token| token["path"] == path).collect()
     }
 
     /// Revokes all tokens that came from this method. Returns how many.
