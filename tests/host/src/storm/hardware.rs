@@ -112,8 +112,14 @@ impl Cloud {
     /// A policy's `[image.pcrs.sha256]` of its machines.
     pub fn pcrs(&self) -> String {
         let mut text = String::from("[image.pcrs.sha256]\n");
-        for pcr in [4, 11] {
-            text += &format!("{pcr} = \"{}\"\n", hex::encode(&self.log.pcrs()[&pcr]));
+        // Nothing is added to the command line: PCR 12 stays as it is.
+        for pcr in [4, 11, 12] {
+            let value = self
+                .log
+                .pcrs()
+                .get(&pcr)
+                .map_or_else(|| "00".repeat(32), hex::encode);
+            text += &format!("{pcr} = \"{value}\"\n");
         }
         text
     }
