@@ -17,6 +17,8 @@ use crate::node::NodeArgs;
 use crate::outcome::{EXIT_CODES, Exit, Failure};
 use crate::output::Output;
 use crate::policy::PolicyArgs;
+use crate::recover::RecoverArgs;
+use crate::recovery_key::RecoveryKeyArgs;
 use crate::status::StatusArgs;
 use crate::store::StoreArgs;
 use crate::volume::VolumeArgs;
@@ -58,6 +60,9 @@ enum Command {
     /// Show, rotate, rewrap and remove KEK providers; offline recovery
     Kek(KekArgs),
     Doctor(DoctorArgs),
+    Recover(Box<RecoverArgs>),
+    /// Make keys that sign recovery grants
+    RecoveryKey(RecoveryKeyArgs),
     /// Show the key service as it sees itself, its volumes and nodes at a glance, and what waits for an operator
     #[command(after_help = "Examples:
   dawnkey status
@@ -101,6 +106,8 @@ impl Cli {
             Command::KubernetesKms(args) => args.run(output),
             Command::Kek(args) => args.run(output),
             Command::Doctor(args) => args.run(output),
+            Command::Recover(args) => args.run(output),
+            Command::RecoveryKey(args) => args.run(output),
             Command::Status(args) => args.run(output),
             Command::Store(args) => args.run(output),
             Command::Policy(args) => args.run(output),

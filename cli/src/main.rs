@@ -28,6 +28,8 @@ mod outcome;
 mod output;
 mod policy;
 mod profile;
+mod recover;
+mod recovery_key;
 mod status;
 mod store;
 mod volume;

@@ -6,22 +6,44 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done; every verdict is positive.
-    Done = 0,
+    Done,
     /// The command worked and its verdict is negative: findings, a denial, a broken chain.
-    Negative = 1,
+    Negative,
     /// The command line or a confirmation is not right; nothing was done.
-    Usage = 2,
+    Usage,
     /// The key service cannot be reached, or one of the two sides does not trust the other.
-    Unreachable = 3,
+    Unreachable,
     /// The key service answered no.
-    Refused = 4,
+    Refused,
     /// A local file or device cannot be read or written, or is not what it should be.
-    Local = 5,
+    Local,
+    /// So many of a fleet's volumes could not be done, 1 to 240.
+    Failures(u8),
+}
+
+impl Exit {
+    /// The end of a command over many, of which some failed.
+    pub(crate) fn failures(count: usize) -> Self {
+        Self::Failures(u8::try_from(count).unwrap_or(u8::MAX).clamp(1, 240))
+    }
+
+    /// The process's exit code.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Negative => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::Refused => 4,
+            Self::Local => 5,
+            Self::Failures(count) => 10 + count,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -33,7 +55,8 @@ Exit codes:
   2  the command line or a confirmation is not right; nothing was done
   3  the key service cannot be reached, or one side does not trust the other (TLS)
   4  the key service refused
-  5  a local file or device cannot be read or written, or is not what it should be";
+  5  a local file or device cannot be read or written, or is not what it should be
+  10 + N  recover --all: N volumes are not open, at most 240 are counted";
 
 /// Why a command did not do what was asked. Its `Display` is `<what>: <where>: <what would be right>`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,7 +142,7 @@ mod tests {
             Exit::Refused,
             Exit::Local,
         ] {
-            assert!(EXIT_CODES.contains(&format!("\n  {}  ", exit as u8)));
+            assert!(EXIT_CODES.contains(&format!("\n  {}  ", exit.code())));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A node's evidence comes in over attested TLS ([`server`]) and is verified into a proof ([`evidence`]).
 //! [`policy`] turns the proof into an [`approval::Approval`] for one volume, the pure core [`release`]
 //! decides by generation, lease and owner, and [`kek::KeyRing`] gives the DEK for the approval. [`desk`] has the
-//! order of these steps. The stores (`dawnkey-store`) and the providers of [`kek`] are the two ports to the outside; [`audit`] keeps one
+//! order of these steps. [`recovery`] judges nodes that wait for an operator. The stores (`dawnkey-store`) and the providers of [`kek`] are the two ports to the outside; [`audit`] keeps one
 //! record of every verdict.
 //!
 //! This crate knows no device and no boot order. `docs/policy.md` and `docs/audit.md` are for its operators.
@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod policy;
 pub mod records;
+pub mod recovery;
 pub mod release;
 pub mod report;
 pub mod server;

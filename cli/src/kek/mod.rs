@@ -6,6 +6,8 @@ mod restore;
 mod rewrap;
 mod view;
 
+pub(crate) use recovery::read_key;
+
 use crate::admin::Admin;
 use crate::outcome::{Exit, Failure};
 use crate::output::Output;

@@ -220,7 +220,7 @@ fn kept(given: wire::KekSealedDek) -> Option<SealedDek> {
 }
 
 /// Reads the private key's file.
-pub(super) fn read_key(path: &Path) -> Result<RecoveryKey, Failure> {
+pub(crate) fn read_key(path: &Path) -> Result<RecoveryKey, Failure> {
     let bytes = files::read_private(path, "the recovery key")?;
     let text = std::str::from_utf8(&bytes).map_err(|_| RecoveryError::NotAPrivateKey);
     let key = text.and_then(RecoveryKey::parse);

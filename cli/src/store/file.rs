@@ -107,7 +107,7 @@ impl Writer {
 }
 
 /// An export whose end was found to be right.
-pub(super) struct Checked {
+pub(crate) struct Checked {
     pub(super) head: Head,
     pub(super) records: u64,
     lines: BufReader<File>,
@@ -116,7 +116,7 @@ pub(super) struct Checked {
 
 impl Checked {
     /// Reads a whole export once, to see that it is one and that it is complete.
-    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let file = File::open(path).map_err(|e| unreadable(path, &e.to_string()))?;
         let mut lines = BufReader::new(file);
         let mut digest = Sha256::new();
@@ -160,7 +160,7 @@ impl Checked {
     }
 
     /// The next records, at most so many; none when all were read.
-    pub(super) fn next(&mut self, most: u64) -> Result<Vec<String>, Failure> {
+    pub(crate) fn next(&mut self, most: u64) -> Result<Vec<String>, Failure> {
         let mut batch = Vec::new();
         for _ in 0..most.min(self.records) {
             let Some(text) = line(&mut self.lines, &self.path)? else {

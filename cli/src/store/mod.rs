@@ -1,7 +1,7 @@
 //! `dawnkey store`: what a key service keeps, moved to another store or another service.
 
 mod export;
-mod file;
+pub(crate) mod file;
 mod import;
 
 use crate::outcome::{Exit, Failure};

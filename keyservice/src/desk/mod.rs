@@ -27,6 +27,7 @@ mod nodes;
 #[cfg(test)]
 mod nodes_tests;
 mod operator;
+mod recover;
 #[cfg(test)]
 mod refusals;
 mod renew;
@@ -46,6 +47,7 @@ pub use case::Session;
 pub use gate::Gate;
 pub use kek::{KekStatus, SealedDek};
 pub use operator::AdminError;
+pub use recover::{Channel, Recover, Recovered, Signing};
 pub use rotate::Adoption;
 pub use transfer::{Import, Imported};
 

@@ -12,7 +12,8 @@ use crate::report::{self, Event};
 use crate::volume::VolumeRecord;
 use dawnkey_proto::binding::{self, Binder, Bound, Role};
 use dawnkey_proto::message::{
-    Answer, Ask, MessageError, Reason, ReceivedRequest, Refusal, Request, Retry, printable,
+    Answer, Ask, EvidenceItem, MessageError, Reason, ReceivedRequest, Refusal, Request, Retry,
+    printable,
 };
 use dawnkey_proto::wire;
 use dawnkey_store::StoreError;
@@ -168,7 +169,7 @@ impl Desk {
         self.volume(received.request.volume).await?;
         let binder = Self::binder(session, &received);
         let request = received.request.clone();
-        let appraised = self.appraise(received, binder).await?;
+        let appraised = self.appraise(&received.evidence, binder).await?;
         case.appraised(&appraised);
         let ready = Ready {
             request: &request,
@@ -208,8 +209,13 @@ impl Desk {
         }
     }
 
-    async fn appraise(&self, received: ReceivedRequest, binder: Binder) -> Result<Appraised, No> {
-        let presented = Presented::read(&received.evidence)?;
+    /// Verifies evidence and its binding, when there is a place for it.
+    pub(super) async fn appraise(
+        &self,
+        evidence: &[EvidenceItem],
+        binder: Binder,
+    ) -> Result<Appraised, No> {
+        let presented = Presented::read(evidence)?;
         // Before the gate: who waits for a vendor holds no place.
         let collateral = self.collateral(&presented).await;
         let permit = self.gate.enter().await.map_err(|full| {

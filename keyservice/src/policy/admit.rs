@@ -17,7 +17,7 @@ pub struct Denial {
     pub rule: String,
 }
 
-pub(super) fn denial(
+pub(crate) fn denial(
     rule: impl Into<String>,
     reason: Reason,
     detail: impl Into<String>,

@@ -14,8 +14,8 @@ mod reference;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use admit::Admitted;
 pub use admit::Denial;
+pub(crate) use admit::{Admitted, denial};
 pub(crate) use data_key::MEASUREMENT_SECRET;
 pub use data_key::{DataKeyGrant, DataKeyRule};
 pub(crate) use identity::key_name;

@@ -52,10 +52,12 @@
 
 mod confirm;
 mod place;
+mod recover;
 mod renew;
 mod reopen;
 
 pub use confirm::{Confirmation, confirm};
+pub(crate) use recover::{Standards, recoverable};
 pub(crate) use renew::unknown;
 pub use renew::{Renewal, renew};
 pub use reopen::{ClosedBoot, closed_boot};

@@ -146,7 +146,7 @@ pub(super) fn same_header(digest: &[u8; 32], record: &VolumeRecord) -> Result<()
 }
 
 /// The header is the newest, in the window or confirmed; the warning says what it is where policy lets an older one pass.
-fn newest(
+pub(super) fn newest(
     seen: &SeenHeader,
     record: &VolumeRecord,
     rollback: Rollback,

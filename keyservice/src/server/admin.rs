@@ -452,6 +452,10 @@ impl Admin for Admins {
         Ok(Response::new(node(self.done("decide-node", work).await?)))
     }
 
+    async fn recover(&self, request: Request<wire::RecoverRequest>) -> Answer<wire::RecoverAnswer> {
+        self.recovered(request).await
+    }
+
     async fn cluster_id(
         &self,
         request: Request<wire::ClusterIdRequest>,

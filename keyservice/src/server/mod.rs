@@ -12,6 +12,7 @@ mod keks;
 pub mod limits;
 mod nodes;
 mod providers;
+mod recover;
 mod reload;
 mod service;
 mod stream;
