@@ -66,7 +66,7 @@ pub fn build(
 /// The package that nodes get, alone.
 ///
 /// # Errors
-/// As [`build`].
+/// As [`build()`].
 pub fn agent(
     workspace: &Workspace,
     binaries: &Binaries,

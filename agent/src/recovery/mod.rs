@@ -1,7 +1,7 @@
 //! Recovery: a node that no service answers proves itself to an operator and takes one volume's DEK from a signed grant.
 //!
 //! [`Recovery`] is one boot that waits: its nonce, its HPKE key, the grants that it has taken, and the judgement over
-//! them, without any socket. [`listen`] is the network, [`wait`] the race between the service and the operator.
+//! them, without any socket. `listen` is the network, `wait` the race between the service and the operator.
 //! `docs/protocol.md`, "Recovery", has the rules.
 
 mod judge;
