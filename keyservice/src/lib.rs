@@ -10,6 +10,7 @@
 
 pub mod approval;
 pub mod audit;
+pub mod check;
 pub mod config;
 pub mod data_keys;
 pub mod desk;

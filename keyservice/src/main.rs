@@ -1,11 +1,12 @@
 //! `dawnkey-keyservice`: gives volume keys to nodes whose evidence satisfies policy.
 
 use clap::Parser;
+use dawnkey_keyservice::check::{self, Found};
 use dawnkey_keyservice::config::{Config, KekConfig, Start};
 use dawnkey_keyservice::kek::doctor::Examination;
 use dawnkey_keyservice::master::{self, Masters};
 use dawnkey_keyservice::policy::lint;
-use dawnkey_keyservice::server::{Service, check, examine, wrap_master};
+use dawnkey_keyservice::server::{Service, examine, wrap_master};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,16 +19,23 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 stopped or checked, 1 failed, 2 usage, 70 the process could not be hardened.\n\
+    after_help = "Exit codes: 0 stopped, or checked without a problem; 1 failed, or problems were found; 2 usage; 70 the process could not\n\
+                  be hardened.\n\
                   RUST_LOG sets what is logged (default: info)."
 )]
 struct Arguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Check configuration, policy and TLS files, then exit; needs no secret and disturbs no running service.
+    /// Check configuration, policy, TLS files, credentials, and the files and directories that are written to; list every
+    /// problem and exit, 1 if there is one. Needs no secret, changes nothing and disturbs no running service. Run it as the
+    /// service's user.
     #[arg(long)]
     check: bool,
+    /// With --check: open the store and every provider as well. Changes no record and no key; a bucket gets a scratch object,
+    /// which is removed. With --master-secret-fd, or in the unit, a `cluster` provider is opened, too.
+    #[arg(long, requires = "check")]
+    live: bool,
     /// Open every KEK provider, prove it live, print what was found, then exit: 1 when something is not as it must be.
     #[arg(long, conflicts_with = "check")]
     doctor: bool,
@@ -72,24 +80,15 @@ fn fail(error: &dyn Error) {
     eprintln!("dawnkey-keyservice: {error}");
 }
 
-#[allow(clippy::print_stdout)] // the answer to --check
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let config = Config::load(&arguments.config)?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     if arguments.check {
-        let policy = check(&config)?;
-        println!("configuration, policy and TLS files are usable");
-        for finding in lint(&policy) {
-            println!(
-                "policy: {}: {}; {}",
-                finding.key, finding.problem, finding.remedy
-            );
-        }
-        return Ok(());
+        return checked(arguments, &config, credentials.as_deref());
     }
     if let (Some(name), Some(fd)) = (&arguments.wrap_master_secret, arguments.master_secret_fd) {
         return wrap(&config.kek, name, fd);
     }
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let masters = Masters::read(&config.kek, arguments.master_secret_fd, credentials)?;
     if arguments.doctor {
         return doctor(&config.kek, masters);
@@ -98,6 +97,44 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .enable_all()
         .build()?;
     runtime.block_on(serve(&arguments.config, Start { config, masters }))
+}
+
+fn checked(
+    arguments: &Arguments,
+    config: &Config,
+    credentials: Option<&Path>,
+) -> Result<(), Box<dyn Error>> {
+    let mut found = check::check(&arguments.config, config);
+    if arguments.live {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let fd = arguments.master_secret_fd;
+        runtime.block_on(check::live::live(config, fd, credentials, &mut found));
+    }
+    tell(&found)
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)] // the answer to --check
+fn tell(found: &Found) -> Result<(), Box<dyn Error>> {
+    for finding in found.policy.iter().flat_map(lint) {
+        let (key, problem) = (&finding.key, &finding.problem);
+        println!("policy: {key}: {problem}; {}", finding.remedy);
+    }
+    for note in &found.notes {
+        println!("note: {note}");
+    }
+    for problem in &found.problems {
+        eprintln!("problem: {problem}");
+    }
+    match found.problems.len() {
+        0 => {
+            println!("everything that was looked at is usable");
+            Ok(())
+        }
+        1 => Err("1 problem was found".into()),
+        many => Err(format!("{many} problems were found").into()),
+    }
 }
 
 #[allow(clippy::print_stdout)] // the answer to --wrap-master-secret

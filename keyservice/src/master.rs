@@ -4,12 +4,12 @@
 //! It may be written in hex (an optional line feed behind it) or be 16 to 64 raw bytes. Text that reads as hex of 16 to
 //! 64 bytes is taken as hex.
 
-use crate::config::KekConfig;
+use crate::config::{KekConfig, ProviderSection};
 use dawnkey_kek::MasterSource;
 use dawnkey_secret::MasterSecret;
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Longest input that is read: 64 bytes in hex with a line end.
@@ -79,27 +79,16 @@ impl Masters {
     ) -> Result<Self, MasterError> {
         let mut secrets = BTreeMap::new();
         let mut reader: Option<&str> = None;
-        for provider in &kek.providers {
-            let secret = match provider.config.master_source() {
-                None => continue,
-                Some(MasterSource::Fd) => {
-                    if let Some(other) = reader.replace(&provider.name) {
-                        let (one, two) = (other.to_owned(), provider.name.clone());
-                        return Err(MasterError::OneFd(one, two));
-                    }
-                    from_fd(fd.ok_or(MasterError::NoFd)?)?
-                }
-                Some(MasterSource::Credential(name)) => {
-                    let directory = credentials.as_ref();
-                    let none = || MasterError::NoCredentials(name.clone());
-                    from_file(directory.ok_or_else(none)?.join(name))?
-                }
-                // Opened by another provider, once that is there.
-                Some(MasterSource::Wrapped(_)) => continue,
-                // Given to the running service.
-                Some(MasterSource::Operator) => continue,
-            };
-            secrets.insert(provider.name.clone(), secret);
+        for section in &kek.providers {
+            if section.config.master_source() == Some(&MasterSource::Fd)
+                && let Some(other) = reader.replace(&section.name)
+            {
+                let (one, two) = (other.to_owned(), section.name.clone());
+                return Err(MasterError::OneFd(one, two));
+            }
+            if let Some(secret) = of(section, fd, credentials.as_deref())? {
+                secrets.insert(section.name.clone(), secret);
+            }
         }
         match (fd, reader) {
             (Some(_), None) => Err(MasterError::UnwantedFd),
@@ -116,6 +105,26 @@ impl Masters {
 impl FromIterator<(String, MasterSecret)> for Masters {
     fn from_iter<T: IntoIterator<Item = (String, MasterSecret)>>(secrets: T) -> Self {
         Self(secrets.into_iter().collect())
+    }
+}
+
+/// Reads the secret of one provider from its source; `None` where it needs none, or gets it later: by another provider
+/// that opens it, or by an operator.
+///
+/// # Errors
+/// [`MasterError`].
+pub fn of(
+    section: &ProviderSection,
+    fd: Option<u32>,
+    credentials: Option<&Path>,
+) -> Result<Option<MasterSecret>, MasterError> {
+    match section.config.master_source() {
+        None | Some(MasterSource::Wrapped(_) | MasterSource::Operator) => Ok(None),
+        Some(MasterSource::Fd) => from_fd(fd.ok_or(MasterError::NoFd)?).map(Some),
+        Some(MasterSource::Credential(name)) => {
+            let none = || MasterError::NoCredentials(name.clone());
+            from_file(credentials.ok_or_else(none)?.join(name)).map(Some)
+        }
     }
 }
 

@@ -39,6 +39,17 @@ pub struct RedbConfig {
     pub path: PathBuf,
 }
 
+/// What a look at a store came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inspected {
+    /// It is as it must be.
+    Usable,
+    /// There is none; the first start makes it.
+    New,
+    /// Another process has it open.
+    InUse,
+}
+
 impl StoreConfig {
     /// The same with absolute paths: relative ones are relative to `base`.
     #[must_use]
@@ -70,6 +81,21 @@ impl StoreConfig {
     #[must_use]
     pub const fn shared(&self) -> bool {
         !matches!(self, Self::Redb(_))
+    }
+
+    /// Looks at the store without changing a record, a schema or a file; only of a bucket's promises there is no proof
+    /// without a scratch object, which is made and removed.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it could not be opened either.
+    pub async fn inspect(&self) -> Result<Inspected, OpenError> {
+        match self {
+            #[cfg(feature = "redb")]
+            Self::Redb(redb) => crate::RedbStore::inspect(&redb.path),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(config) => crate::PostgresStore::inspect(config).await,
+            bucket => bucket.open().await.map(|_| Inspected::Usable),
+        }
     }
 
     /// Opens the store, and proves that it keeps its promises.

@@ -18,6 +18,7 @@ mod redb;
 
 #[cfg(feature = "redb")]
 pub use self::redb::RedbStore;
+pub use config::Inspected;
 pub use config::{AzureConfig, GcsConfig, PostgresConfig, RedbConfig, S3Config, StoreConfig, Tls};
 pub use error::OpenError;
 #[cfg(any(test, feature = "fake"))]

@@ -4,7 +4,8 @@
 //! the version and a 0 are left, so that a record made anew has a later version.
 
 use super::{
-    Deferred, OpenError, Rows, Store, StoreError, Stored, Table, check, exists, fits, missing,
+    Deferred, Inspected, OpenError, Rows, Store, StoreError, Stored, Table, check, exists, fits,
+    missing,
 };
 use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
@@ -73,6 +74,30 @@ impl RedbStore {
         Ok(Self {
             database: Arc::new(database),
         })
+    }
+
+    /// Looks at the file without changing it.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it cannot be read or is no store.
+    pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
+        if let Err(source) = std::fs::File::open(path) {
+            let path = path.to_owned();
+            return match source.kind() {
+                std::io::ErrorKind::NotFound => Ok(Inspected::New),
+                _ => Err(OpenError::File { path, source }),
+            };
+        }
+        match Database::builder().open_read_only(path) {
+            Ok(_) => Ok(Inspected::Usable),
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => Ok(Inspected::InUse),
+            // After a crash the next start repairs it.
+            Err(redb::DatabaseError::RepairAborted) => Ok(Inspected::Usable),
+            Err(other) => Err(OpenError::Damaged {
+                path: path.to_owned(),
+                problem: other.to_string(),
+            }),
+        }
     }
 
     async fn blocking<T, F>(&self, work: F) -> Result<T, StoreError>

@@ -5,6 +5,8 @@
 //! requests and answers are wiped; the buffers of HTTP and TLS below, which they pass through, are not.
 
 mod base;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use bytes::Bytes;

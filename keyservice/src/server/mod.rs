@@ -22,15 +22,8 @@ mod tls;
 
 pub(crate) use guest::Guest;
 pub use providers::{examine, wrap_master};
+pub(crate) use providers::{read as public, unwrap_master};
 pub use service::{Addresses, Running, Service, StartError};
 pub use stream::Operator;
 pub use tls::IdentityError;
-
-/// Checks everything a start needs but the store, the audit log and the master secret: the policy and the TLS files.
-pub fn check(config: &crate::config::Config) -> Result<crate::policy::Policy, StartError> {
-    tls::load(&config.tls, config.data_keys.as_ref())?;
-    if let Some(settings) = &config.endorsements {
-        dawnkey_endorse::service::check_settings(settings)?;
-    }
-    Ok(crate::policy::Policy::load(&config.policy)?)
-}
+pub(crate) use tls::{Validity, problems as tls_problems, validity};

@@ -55,7 +55,7 @@ async fn seats(
 }
 
 /// Opens the master secret of a provider with the one that its configuration names.
-async fn unwrap_master(
+pub(crate) async fn unwrap_master(
     section: &ProviderSection,
     opened: &[(&ProviderSection, Arc<dyn Provider>)],
 ) -> Result<Option<MasterSecret>, StartError> {
@@ -135,7 +135,7 @@ pub(super) async fn ring(
 }
 
 /// Reads a file of public content, up to a limit.
-fn read(path: &Path) -> std::io::Result<String> {
+pub(crate) fn read(path: &Path) -> std::io::Result<String> {
     use std::io::Read;
     let mut text = String::new();
     let file = std::fs::File::open(path)?;

@@ -127,6 +127,61 @@ fn load_guests(
     Ok(Arc::new(config))
 }
 
+/// Everything that is wrong with the files, not just the first.
+pub(crate) fn problems(files: &TlsFiles, data_keys: Option<&DataKeysConfig>) -> Vec<IdentityError> {
+    let guest_ca = data_keys.and_then(|guests| guests.client_ca.as_ref());
+    let certificates_of = [Some(&files.certificate), Some(&files.admin_ca), guest_ca];
+    let mut problems: Vec<IdentityError> = certificates_of
+        .into_iter()
+        .flatten()
+        .filter_map(|path| certificates(path).err())
+        .collect();
+    problems.extend(private_key(&files.key).err());
+    if problems.is_empty() {
+        problems.extend(load(files, data_keys).err());
+    } else if let (Ok(chain), Ok(key)) = (certificates(&files.certificate), private_key(&files.key))
+    {
+        // These two are judged whatever else is missing.
+        let pair = server_config(Identity { chain, key }, None);
+        problems.extend(pair.err().map(IdentityError::from));
+    }
+    problems
+}
+
+/// Whether a certificate is one of now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Validity {
+    /// For longer than a month.
+    Good,
+    /// For so many days.
+    Soon(i64),
+    /// No; why.
+    Not(String),
+}
+
+/// Judges the first certificate of a file by a time; `None` where there is none that can be read.
+pub(crate) fn validity(path: &Path, now: jiff::Timestamp) -> Option<Validity> {
+    const DAY: i64 = 24 * 60 * 60;
+    let chain = certificates(path).ok()?;
+    let (_, leaf) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
+    let (begins, ends) = (leaf.validity().not_before, leaf.validity().not_after);
+    let now = now.as_second();
+    Some(if now < begins.timestamp() {
+        Validity::Not(format!(
+            "it begins at {begins}; issue one that is valid now"
+        ))
+    } else if now > ends.timestamp() {
+        Validity::Not(format!(
+            "it ended at {ends}; issue a new one of the same CA"
+        ))
+    } else {
+        match (ends.timestamp() - now) / DAY {
+            days if days < 30 => Validity::Soon(days),
+            _ => Validity::Good,
+        }
+    })
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let pem = std::fs::read(path).map_err(|source| IdentityError::Read {
         path: path.to_owned(),

@@ -1,8 +1,8 @@
 //! Connecting, bringing the schema up to date, and what the server must promise.
 
 use super::PostgresStore;
-use crate::OpenError;
 use crate::config::{PostgresConfig, Tls};
+use crate::{Inspected, OpenError};
 use sqlx::Row;
 use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 const KIND: &str = "postgres";
+const KNOWN: &str = "SELECT to_regclass('dawnkey_records') IS NOT NULL AS known";
 const SETTINGS: &str = "SELECT current_setting('synchronous_commit') AS commit, \
     current_setting('fsync') AS fsync, pg_is_in_recovery() AS replica, \
     current_setting('transaction_read_only') AS read_only";
@@ -21,20 +22,44 @@ impl PostgresStore {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(config: &PostgresConfig) -> Result<Self, OpenError> {
-        let deadline = Duration::from_secs(config.deadline_seconds.max(1).into());
-        let pool = PgPoolOptions::new()
-            .max_connections(config.connections.max(1))
-            .acquire_timeout(deadline)
-            .connect_with(options(config, deadline)?)
-            .await
-            .map_err(|e| failed(config, &e.to_string()))?;
-        promises(config, &pool).await?;
+        let (pool, deadline) = connect(config, config.connections.max(1)).await?;
         migrations()
             .run(&pool)
             .await
             .map_err(|e| failed(config, &format!("bring the schema up to date: {e}")))?;
         Ok(Self { pool, deadline })
     }
+
+    /// Connects and looks, without a change of the schema.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn inspect(config: &PostgresConfig) -> Result<Inspected, OpenError> {
+        let (pool, _) = connect(config, 1).await?;
+        let row = sqlx::query(KNOWN).fetch_one(&pool).await;
+        let known = row.and_then(|row| row.try_get::<bool, _>("known"));
+        pool.close().await;
+        match known.map_err(|e| failed(config, &e.to_string()))? {
+            true => Ok(Inspected::Usable),
+            false => Ok(Inspected::New),
+        }
+    }
+}
+
+/// Connects, and refuses a server that may forget or cannot write.
+async fn connect(
+    config: &PostgresConfig,
+    connections: u32,
+) -> Result<(PgPool, Duration), OpenError> {
+    let deadline = Duration::from_secs(config.deadline_seconds.max(1).into());
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(deadline)
+        .connect_with(options(config, deadline)?)
+        .await
+        .map_err(|e| failed(config, &e.to_string()))?;
+    promises(config, &pool).await?;
+    Ok((pool, deadline))
 }
 
 fn wrong(problem: impl Into<String>) -> OpenError {
