@@ -14,15 +14,18 @@ use dawnkey_agent::recovery::Recovery;
 use dawnkey_agent::report::Event;
 use dawnkey_agent::run::{Finished, Job, Ports, run_or_recover};
 use dawnkey_agent::unlock::{Giver, Outcome};
+use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::closing::{Opened, recovered_event};
 use dawnkey_proto::message::{Reason, Retry};
-use dawnkey_proto::recovery::{Answer, GRANT_BYTES, Grant, frame};
+use dawnkey_proto::recovery::{Answer, GRANT_BYTES, Grant, ReceivedRecovery, frame, text};
 use fakes::disk::{Fails, Holds};
 use fakes::operator::{Operator, Told, code};
 use fakes::scene::{HEADER, Scene};
 use fakes::tpm::binder_of;
 use fakes::{Act, DEK, OTHER, SERVICE, VOLUME};
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -35,6 +38,10 @@ struct Waiting {
     scene: Scene,
     give_up: Option<Duration>,
     said: mpsc::UnboundedSender<SocketAddr>,
+    /// Lines that are typed at its console instead of a listener.
+    lines: Option<mpsc::Receiver<String>>,
+    /// Requests on its console.
+    shown: Rc<RefCell<Vec<String>>>,
 }
 
 fn waiting(scene: Scene) -> (Waiting, mpsc::UnboundedReceiver<SocketAddr>) {
@@ -43,6 +50,8 @@ fn waiting(scene: Scene) -> (Waiting, mpsc::UnboundedReceiver<SocketAddr>) {
         scene,
         give_up: None,
         said,
+        lines: None,
+        shown: Rc::default(),
     };
     (waiting, addresses)
 }
@@ -51,11 +60,15 @@ impl Waiting {
     async fn run(&mut self, operator: &Operator) -> Result<Finished, Box<Stopped>> {
         let mut recovery = Recovery::new(RecoveryConfig {
             keys: vec![operator.key.public().unwrap()],
-            listen: Some("127.0.0.1:0".parse().unwrap()),
+            listen: self.lines.is_none().then(|| "127.0.0.1:0".parse().unwrap()),
+            console: self.lines.is_some(),
             after: Some(ALONE),
             give_up: self.give_up,
         })
         .unwrap();
+        if let Some(lines) = self.lines.take() {
+            recovery = recovery.with_console(|| lines);
+        }
         let (events, said) = (&mut self.scene.events, self.said.clone());
         let mut ports = Ports {
             service: &mut self.scene.service,
@@ -64,8 +77,12 @@ impl Waiting {
             leases: &mut self.scene.leases,
             jitter: &mut || 0,
             report: &mut |event: &Event| {
-                if let Event::RecoveryWaiting { listen, .. } = event {
-                    let _ = said.send(*listen);
+                match event {
+                    Event::RecoveryWaiting {
+                        listen: Some(at), ..
+                    } => drop(said.send(*at)),
+                    Event::RecoveryText { text } => self.shown.borrow_mut().push(text.clone()),
+                    _ => {}
                 }
                 events.push(event.clone());
             },
@@ -397,4 +414,44 @@ async fn strangers_who_connect_and_say_nothing_do_not_keep_the_operator_out() {
         open(&mut operator, at, &told).await;
     });
     ended.unwrap();
+}
+
+#[tokio::test]
+async fn a_grant_typed_at_the_console_opens_the_volume_and_noise_does_not() {
+    let mut operator = Operator::new();
+    let signer = operator.same();
+    let (mut node, _) = waiting(Scene::new(HEADER, &[]));
+    let (typing, lines) = mpsc::channel(64);
+    node.lines = Some(lines);
+    let shown = Rc::clone(&node.shown);
+    let (ended, ()) = tokio::join!(node.run(&signer), async {
+        while shown.borrow().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let written = shown.borrow()[0].clone();
+        let message = text::decode(text::Kind::Request, &written).unwrap();
+        let received = ReceivedRecovery::decode(&message).unwrap();
+        let binder = received.text_binder().0;
+        assert_eq!(binder_of(&received.evidence[0].payload), binder);
+        let told = Told {
+            received,
+            spki: SpkiDigest([0; 32]),
+            binder,
+        };
+        let stranger = operator.grant(&told).sign(&Operator::new().key).unwrap();
+        let right = operator.grant(&told).sign(&operator.key).unwrap();
+        let typed = [
+            "hunter2\n".to_owned(),
+            text::encode(text::Kind::Grant, &stranger),
+            text::encode(text::Kind::Grant, &right),
+        ];
+        for line in typed.concat().lines() {
+            typing.send(line.to_owned()).await.unwrap();
+        }
+    });
+    assert_eq!(ended.unwrap().done[0].outcome, Outcome::Recovered);
+    let named = |name| node.scene.names().into_iter().filter(move |n| *n == name);
+    assert_eq!(named("recovery-typed").count(), 1);
+    assert_eq!(named("recovery-refused").count(), 1);
+    assert_eq!(named("recovery-granted").count(), 1);
 }

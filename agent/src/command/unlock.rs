@@ -9,7 +9,7 @@ use crate::config::SwapConfig;
 use crate::error::chain;
 use crate::lease::KernelLeases;
 use crate::random;
-use crate::recovery::Recovery;
+use crate::recovery::{Recovery, standard_input};
 use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
 use crate::run::{Job, Ports, run_or_recover};
 use dawnkey_dm::{KernelMapper, swap};
@@ -64,7 +64,8 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
         holder: config.hold.enabled,
     };
     let recovery = config.recovery.clone().map(Recovery::new);
-    let mut recovery = recovery.transpose().map_err(|e| Stop::at("keys", 70)(&e))?;
+    let recovery = recovery.transpose().map_err(|e| Stop::at("keys", 70)(&e))?;
+    let mut recovery = recovery.map(|recovery| recovery.with_console(standard_input));
     let running = run_or_recover(&job, &mut ports, recovery.as_mut());
     match runtime()?.block_on(running) {
         Ok(finished) => {

@@ -15,6 +15,8 @@ pub struct RecoveryConfig {
     pub keys: Vec<PublicKey>,
     /// Where to listen.
     pub listen: Option<SocketAddr>,
+    /// Whether the request is shown on the console and grants are taken from it.
+    pub console: bool,
     /// How long the service is tried before; `None`: the service's whole budget.
     pub after: Option<Duration>,
     /// When to give up, counted from then on; `None`: never.
@@ -44,13 +46,16 @@ pub(super) fn recovery(
     let listen = section.optional("listen", right, |text| text.parse().ok())?;
     let after = section.seconds_if_given("after_seconds", SECONDS)?;
     let give_up = section.seconds_if_given("give_up_seconds", SECONDS)?;
-    if listen.is_none() {
+    let console = section.flag("console", false)?;
+    if listen.is_none() && !console {
+        let right = "an address and port, unless `console` is true";
         return Err(section.invalid("listen", "missing", right));
     }
     section.end()?;
     Ok(Some(RecoveryConfig {
         keys,
         listen,
+        console,
         after,
         give_up,
     }))
@@ -88,7 +93,10 @@ mod tests {
         assert_eq!(recovery.listen, Some("[::]:7444".parse().unwrap()));
         assert!(KEYS.contains(&recovery.keys.first().unwrap().text()));
         assert_eq!(recovery.after, Some(Duration::from_secs(20)));
-        assert_eq!(recovery.give_up, None);
+        assert_eq!((recovery.give_up, recovery.console), (None, false));
+        let typed = format!("[recovery]\n{KEYS}console = true");
+        let typed = with(&typed).unwrap().unwrap();
+        assert_eq!((typed.listen, typed.console), (None, true));
         for bad in [
             KEYS.to_owned(),
             format!("keys = []\n{LISTEN}"),

@@ -38,6 +38,8 @@ pub(super) enum What {
 /// A question, and where its answer goes.
 pub(super) struct Asked {
     pub(super) peer: SocketAddr,
+    /// Digest of the key that this node has shown to it.
+    pub(super) spki: SpkiDigest,
     pub(super) what: What,
     /// The frame to send.
     pub(super) reply: oneshot::Sender<Vec<u8>>,
@@ -50,7 +52,7 @@ pub(super) struct Listener {
     socket: TcpListener,
     tls: TlsAcceptor,
     /// Digest of the key that this listener shows.
-    pub(super) spki: SpkiDigest,
+    spki: SpkiDigest,
     connections: JoinSet<()>,
     to_flow: mpsc::Sender<Asked>,
     from_connections: mpsc::Receiver<Asked>,
@@ -105,7 +107,8 @@ impl Listener {
                 accepted = self.socket.accept(), if room => {
                     // A connection that is gone already, or no descriptor for it: the next one may fare better.
                     if let Ok((stream, peer)) = accepted {
-                        let serving = serve(stream, peer, self.tls.clone(), self.to_flow.clone());
+                        let here = (peer, self.spki);
+                        let serving = serve(stream, here, self.tls.clone(), self.to_flow.clone());
                         self.connections.spawn(async move {
                             let _ = timeout(WHOLE, serving).await;
                         });
@@ -121,7 +124,7 @@ impl Listener {
 /// One connection: handshake, question, answer, end. Its errors are nobody's business but its own.
 async fn serve(
     stream: TcpStream,
-    peer: SocketAddr,
+    (peer, spki): (SocketAddr, SpkiDigest),
     tls: TlsAcceptor,
     flow: mpsc::Sender<Asked>,
 ) -> Option<()> {
@@ -132,6 +135,7 @@ async fn serve(
     let (done, sent) = oneshot::channel();
     let asked = Asked {
         peer,
+        spki,
         what,
         reply,
         sent,

@@ -4,15 +4,18 @@
 //! them, without any socket. `listen` is the network, `wait` the race between the service and the operator.
 //! `docs/protocol.md`, "Recovery", has the rules.
 
+mod console;
 mod judge;
 mod listen;
 mod shared;
 mod wait;
 
+pub use console::standard_input;
 pub use judge::{Judged, Refused};
 pub(crate) use wait::{Won, wait};
 
 use crate::config::RecoveryConfig;
+use console::Console;
 use dawnkey_dm::SealedHeader;
 use dawnkey_proto::message::SeenHeader;
 use dawnkey_proto::recovery::{RecoveryRequest, WaitingVolume};
@@ -20,6 +23,7 @@ use dawnkey_proto::seal::{Recipient, SealError};
 use listen::Listener;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -31,6 +35,8 @@ pub struct Recovery {
     drawn: Instant,
     taken: BTreeSet<Uuid>,
     listener: Option<Listener>,
+    console: Option<Console>,
+    waited: bool,
 }
 
 impl std::fmt::Debug for Recovery {
@@ -55,7 +61,18 @@ impl Recovery {
             drawn: Instant::now(),
             taken: BTreeSet::new(),
             listener: None,
+            console: None,
+            waited: false,
         })
+    }
+
+    /// Takes grants from the lines that are typed at the console, if the configuration lets it.
+    #[must_use]
+    pub fn with_console(mut self, lines: impl FnOnce() -> mpsc::Receiver<String>) -> Self {
+        if self.config.console {
+            self.console = Some(Console::new(lines()));
+        }
+        self
     }
 
     /// How long the service is tried before the node listens; `None`: its whole budget.
@@ -67,7 +84,7 @@ impl Recovery {
     /// Whether an earlier volume of this boot had to wait: then the next waits at once.
     #[must_use]
     pub const fn is_waiting(&self) -> bool {
-        self.listener.is_some()
+        self.waited
     }
 
     /// Seconds on the boot's clock.

@@ -1,10 +1,11 @@
 //! The race: the service is tried on and on while the node listens for an operator. The first good answer wins and ends
 //! the other's.
 
+use super::Recovery;
+use super::console::{Console, Typed};
 use super::judge::Judged;
 use super::listen::{Asked, Listener, What};
 use super::shared::{Shared, Voice, say};
-use super::{Recovery, Refused};
 use crate::config::Pace;
 use crate::error::{AskError, UnlockError};
 use crate::report::Event;
@@ -15,12 +16,16 @@ use crate::unlock::{Measured, Released, Unlock};
 use dawnkey_attest::collect::Attester;
 use dawnkey_attest::evidence::Exchange;
 use dawnkey_dm::SealedHeader;
-use dawnkey_proto::binding::Exporter;
+use dawnkey_proto::binding::Binder;
 use dawnkey_proto::message::{EvidenceItem, Retry};
-use dawnkey_proto::recovery::{Answer, ReceivedRecovery, bind, frame};
+use dawnkey_proto::recovery::{
+    Answer, ReceivedRecovery, RecoveryRequest, bind, frame, text, text_binder,
+};
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use uuid::Uuid;
 
 /// Least time between two collections of evidence for strangers: each costs the TPM or the firmware its time.
 const EVIDENCE_GAP: Duration = Duration::from_secs(1);
@@ -161,50 +166,86 @@ struct Operator<'s, 'c, 'a, A> {
 impl<A: Attester> Operator<'_, '_, '_, A> {
     /// Listens until a grant opens the header.
     async fn listen(mut self) -> Judged {
-        let Some(mut listener) = self.listener().await else {
-            return std::future::pending().await;
+        self.recovery.waited = true;
+        // Both are kept for the node's other volumes, and end with the flow.
+        let mut network = Network {
+            address: self.recovery.config.listen,
+            listener: self.recovery.listener.take(),
+            volume: self.header.volume(),
+            voice: self.voice,
         };
+        let mut console = self.recovery.console.take();
+        network.begin();
+        if console.is_some() {
+            self.show().await;
+        }
         loop {
-            let asked = listener.next().await;
-            if let Some(judged) = self.answer(asked, &listener).await {
-                // Kept for the node's other volumes; it ends with the flow.
-                self.recovery.listener = Some(listener);
+            let judged = tokio::select! {
+                asked = network.next() => self.answer(asked).await,
+                typed = typed(&mut console) => self.typed(typed).await,
+            };
+            if let Some(judged) = judged {
+                self.recovery.listener = network.listener;
+                self.recovery.console = console;
                 return judged;
             }
         }
     }
 
-    /// The listener of this boot; made now if there is none. `None` if none is configured.
-    async fn listener(&mut self) -> Option<Listener> {
-        let address = self.recovery.config.listen?;
-        loop {
-            let made = match self.recovery.listener.take() {
-                Some(listener) => Ok(listener),
-                None => Listener::bind(address).await,
-            };
-            match made {
-                Ok(listener) => {
-                    let event = Event::RecoveryWaiting {
-                        listen: listener.address().unwrap_or(address),
-                        volume: self.header.volume(),
-                    };
-                    say(self.voice, &event);
-                    return Some(listener);
-                }
-                Err(error) => {
-                    let problem = error.to_string();
-                    let wait = LISTEN_AGAIN;
-                    say(self.voice, &Event::RecoveryNotListening { problem, wait });
-                    sleep(wait).await;
-                }
+    /// Puts the request on the console.
+    async fn show(&mut self) {
+        sleep_until(self.next_evidence).await;
+        self.next_evidence = Instant::now() + EVIDENCE_GAP;
+        match self.request(text_binder) {
+            Ok(message) => {
+                let text = text::encode(text::Kind::Request, &message);
+                say(self.voice, &Event::RecoveryText { text });
             }
+            Err(detail) => drop(self.refuse(None, "no-evidence", detail)),
         }
     }
 
+    /// What was typed; gives the key of a grant that opens the header.
+    async fn typed(&mut self, typed: Typed) -> Option<Judged> {
+        match typed {
+            Typed::Line => None,
+            Typed::Request => {
+                self.show().await;
+                None
+            }
+            Typed::Wrong { next, error } => {
+                let problem = error.to_string();
+                say(self.voice, &Event::RecoveryTyped { next, problem });
+                None
+            }
+            Typed::Grant(bytes) => match self.recovery.judge(&bytes, self.header) {
+                Ok(judged) => {
+                    self.granted(&judged, None);
+                    Some(judged)
+                }
+                Err(refused) => {
+                    let _ = self.refuse(None, refused.code(), refused.to_string());
+                    None
+                }
+            },
+        }
+    }
+
+    fn granted(&self, judged: &Judged, peer: Option<SocketAddr>) {
+        let event = Event::RecoveryGranted {
+            volume: self.header.volume(),
+            key: judged.key,
+            grant: judged.grant,
+            peer,
+        };
+        say(self.voice, &event);
+    }
+
     /// Answers one question; gives the key of a grant that opens the header.
-    async fn answer(&mut self, asked: Asked, listener: &Listener) -> Option<Judged> {
+    async fn answer(&mut self, asked: Asked) -> Option<Judged> {
         let Asked {
             peer,
+            spki,
             what,
             reply,
             sent,
@@ -213,66 +254,62 @@ impl<A: Attester> Operator<'_, '_, '_, A> {
             What::Request(exporter) => {
                 sleep_until(self.next_evidence).await;
                 self.next_evidence = Instant::now() + EVIDENCE_GAP;
-                match self.request(&exporter, listener) {
+                let made = self.request(|request, body| bind(request, body, &exporter, &spki));
+                let framed = made.and_then(|message| {
+                    let frame = frame::Kind::Request.frame(&message);
+                    frame.map_err(|error| error.to_string())
+                });
+                let frame = match framed {
                     Ok(frame) => {
                         say(self.voice, &Event::RecoveryAsked { peer });
-                        let _ = reply.send(frame);
+                        frame
                     }
-                    Err(problem) => {
-                        let (code, detail) = ("no-evidence", problem);
-                        let _ = reply.send(self.refuse(peer, code, detail));
-                    }
-                }
+                    Err(problem) => self.refuse(Some(peer), "no-evidence", problem),
+                };
+                let _ = reply.send(frame);
                 return None;
             }
             What::Nonsense(problem) => {
-                let _ = reply.send(self.refuse(peer, "malformed", problem));
+                let _ = reply.send(self.refuse(Some(peer), "malformed", problem));
                 return None;
             }
             What::Grant(bytes) => self.recovery.judge(&bytes, self.header),
         };
         match judged {
             Ok(judged) => {
-                let (volume, key, grant) = (self.header.volume(), judged.key, judged.grant);
-                say(
-                    self.voice,
-                    &Event::RecoveryGranted {
-                        volume,
-                        key,
-                        grant,
-                        peer,
-                    },
-                );
-                let frame = frame::Kind::Answer.frame(&Answer::Opened(volume).encode());
+                self.granted(&judged, Some(peer));
+                let opened = Answer::Opened(self.header.volume());
+                let frame = frame::Kind::Answer.frame(&opened.encode());
                 let _ = reply.send(frame.unwrap_or_default());
                 let _ = timeout(FAREWELL, sent).await;
                 Some(judged)
             }
             Err(refused) => {
-                let frame = self.refuse(peer, Refused::code(&refused), refused.to_string());
+                let frame = self.refuse(Some(peer), refused.code(), refused.to_string());
                 let _ = reply.send(frame);
                 None
             }
         }
     }
 
-    /// The frame of the node's request, with evidence bound to the connection with this exporter.
-    fn request(&mut self, exporter: &Exporter, listener: &Listener) -> Result<Vec<u8>, String> {
+    /// The node's request, with evidence for what `bind` makes of it.
+    fn request(
+        &mut self,
+        bind: impl FnOnce(&RecoveryRequest, &[u8]) -> Binder,
+    ) -> Result<Vec<u8>, String> {
         let request = self.recovery.request(self.node_name, self.header);
         let body = request.encode();
-        let binder = bind(&request, &body, exporter, &listener.spki);
+        let binder = bind(&request, &body);
         let evidence = self.attester.collect(&Exchange(binder.0));
         let evidence = evidence.map_err(|error| format!("collect evidence: {error}"))?;
         let item = EvidenceItem {
             kind: evidence.kind().to_owned(),
             payload: evidence.encode(),
         };
-        let message = ReceivedRecovery::encode(body, vec![item]);
-        let frame = frame::Kind::Request.frame(&message);
-        frame.map_err(|error| error.to_string())
+        Ok(ReceivedRecovery::encode(body, vec![item]))
     }
 
-    fn refuse(&mut self, peer: std::net::SocketAddr, code: &str, detail: String) -> Vec<u8> {
+    fn refuse(&mut self, peer: Option<SocketAddr>, code: &str, detail: String) -> Vec<u8> {
         say(
             self.voice,
             &Event::RecoveryRefused {
@@ -287,5 +324,60 @@ impl<A: Attester> Operator<'_, '_, '_, A> {
         };
         let frame = frame::Kind::Answer.frame(&answer.encode());
         frame.unwrap_or_default()
+    }
+}
+
+/// The next thing that is typed; never, where there is no console.
+async fn typed(console: &mut Option<Console>) -> Typed {
+    match console {
+        Some(console) => console.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where strangers come from: a listener, as soon as the network lets there be one.
+struct Network<'c, 'a> {
+    address: Option<SocketAddr>,
+    listener: Option<Listener>,
+    volume: Uuid,
+    voice: Voice<'c, 'a>,
+}
+
+impl Network<'_, '_> {
+    /// Says that the node waits, unless the listener has yet to be made.
+    fn begin(&self) {
+        if self.listener.is_some() || self.address.is_none() {
+            self.waiting();
+        }
+    }
+
+    fn waiting(&self) {
+        let listen = self.listener.as_ref().and_then(Listener::address);
+        let volume = self.volume;
+        say(self.voice, &Event::RecoveryWaiting { listen, volume });
+    }
+
+    /// The next question; never, where no address is configured.
+    async fn next(&mut self) -> Asked {
+        while self.listener.is_none() {
+            let Some(address) = self.address else {
+                return std::future::pending().await;
+            };
+            match Listener::bind(address).await {
+                Ok(listener) => {
+                    self.listener = Some(listener);
+                    self.waiting();
+                }
+                Err(error) => {
+                    let (problem, wait) = (error.to_string(), LISTEN_AGAIN);
+                    say(self.voice, &Event::RecoveryNotListening { problem, wait });
+                    sleep(wait).await;
+                }
+            }
+        }
+        match &mut self.listener {
+            Some(listener) => listener.next().await,
+            None => std::future::pending().await,
+        }
     }
 }

@@ -83,8 +83,8 @@ pub enum Event {
     },
     /// No service has answered in time: it is tried on, and an operator can open the volume.
     RecoveryWaiting {
-        /// Where the node listens.
-        listen: SocketAddr,
+        /// Where the node listens; `None` takes grants from the console only.
+        listen: Option<SocketAddr>,
         /// What it waits for.
         volume: Uuid,
     },
@@ -95,6 +95,18 @@ pub enum Event {
         /// How long until it tries again.
         wait: Duration,
     },
+    /// The node's request with its evidence as text, for an operator who has only the console.
+    RecoveryText {
+        /// Its lines.
+        text: String,
+    },
+    /// A line that was typed is none of a grant.
+    RecoveryTyped {
+        /// The line of the grant that is wanted next.
+        next: usize,
+        /// What is wrong with what was typed.
+        problem: String,
+    },
     /// Somebody has asked the node to prove itself, and it has.
     RecoveryAsked {
         /// Who.
@@ -102,8 +114,8 @@ pub enum Event {
     },
     /// A grant, or what should have been one, was refused. Nothing has changed.
     RecoveryRefused {
-        /// From whom.
-        peer: SocketAddr,
+        /// From whom; `None` was typed at the console.
+        peer: Option<SocketAddr>,
         /// Stable name of the reason.
         code: String,
         /// What was found and what would be right.
@@ -117,8 +129,8 @@ pub enum Event {
         key: KeyId,
         /// Its id.
         grant: Uuid,
-        /// From whom.
-        peer: SocketAddr,
+        /// From whom; `None` was typed at the console.
+        peer: Option<SocketAddr>,
     },
     /// A new volume is being made.
     Formatting {
@@ -331,6 +343,8 @@ impl Event {
             Self::ServiceGivenUp { .. } => "service-given-up",
             Self::RecoveryWaiting { .. } => "recovery-waiting",
             Self::RecoveryNotListening { .. } => "recovery-not-listening",
+            Self::RecoveryText { .. } => "recovery-text",
+            Self::RecoveryTyped { .. } => "recovery-typed",
             Self::RecoveryAsked { .. } => "recovery-asked",
             Self::RecoveryRefused { .. } => "recovery-refused",
             Self::RecoveryGranted { .. } => "recovery-granted",

@@ -2,6 +2,7 @@
 
 use super::Event;
 use std::fmt::{self, Write as _};
+use std::net::SocketAddr;
 
 /// One line: the name, then `key=value` for each field, texts in quotes.
 impl fmt::Display for Event {
@@ -33,7 +34,12 @@ impl fmt::Display for Event {
                 wait.as_millis(),
                 Quoted(problem)
             ),
+            Self::RecoveryText { text } => write!(f, "\n{text}"),
+            Self::RecoveryTyped { next, problem } => {
+                write!(f, " next-line={next} problem={}", Quoted(problem))
+            }
             Self::RecoveryWaiting { listen, volume } => {
+                let listen = Place(*listen);
                 write!(
                     f,
                     " listen={listen} volume={volume} remedy=\"dawnkey recover\""
@@ -47,6 +53,7 @@ impl fmt::Display for Event {
             ),
             Self::RecoveryAsked { peer } => write!(f, " peer={peer}"),
             Self::RecoveryRefused { peer, code, detail } => {
+                let peer = Place(*peer);
                 write!(f, " peer={peer} code={code} detail={}", Quoted(detail))
             }
             Self::RecoveryGranted {
@@ -54,7 +61,10 @@ impl fmt::Display for Event {
                 key,
                 grant,
                 peer,
-            } => write!(f, " volume={volume} key={key} grant={grant} peer={peer}"),
+            } => {
+                let peer = Place(*peer);
+                write!(f, " volume={volume} key={key} grant={grant} peer={peer}")
+            }
             Self::Formatting { step, percent } => write!(f, " step={step} percent={percent}"),
             Self::Mapped {
                 device,
@@ -135,6 +145,18 @@ impl fmt::Display for Event {
             | Self::Challenged
             | Self::LeaseKept
             | Self::LeaseEnded { problem: None } => Ok(()),
+        }
+    }
+}
+
+/// An address, or the console.
+struct Place(Option<SocketAddr>);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "{address}"),
+            None => f.write_str("console"),
         }
     }
 }

@@ -137,7 +137,11 @@ impl Boot {
     pub fn address(&self) -> String {
         loop {
             let event = self.events.recv_timeout(Duration::from_secs(60)).unwrap();
-            if let Event::RecoveryWaiting { listen, .. } = event {
+            if let Event::RecoveryWaiting {
+                listen: Some(listen),
+                ..
+            } = event
+            {
                 return listen.to_string();
             }
         }
