@@ -53,8 +53,13 @@ impl World {
 
     /// Boots a guest where it finds no service.
     fn boot(&mut self, guest: usize) -> Boot {
+        self.boot_with(guest, "listen = \"127.0.0.1:0\"\n")
+    }
+
+    fn boot_with(&mut self, guest: usize, lines: &str) -> Boot {
         let ca = self.scene.dir.path().join("ca.pem");
-        self.guests[guest].launch(&ca, NOWHERE, Some(&self.public))
+        let lines = format!("keys = [\"{}\"]\n{lines}", self.public);
+        self.guests[guest].launch(&ca, NOWHERE, Some(&lines))
     }
 }
 
@@ -253,4 +258,30 @@ fn opens_a_fleet_counts_the_failures_and_goes_on_where_it_was() {
     for boot in boots.drain(..) {
         assert_eq!(boot.ended().unwrap().done[0].outcome, Outcome::Recovered);
     }
+}
+
+#[test]
+fn a_request_copied_from_the_console_gets_a_grant_that_is_typed_there() {
+    let mut world = World::new(1);
+    let boot = world.boot_with(0, "console = true\n");
+    let dir = world.scene.dir.path();
+    std::fs::write(dir.join("request.txt"), format!("login:\n{}", boot.text())).unwrap();
+    let id = VOLUME.to_string();
+    let args = [
+        "recover",
+        "--request",
+        "request.txt",
+        "--volume",
+        &id,
+        "--key",
+        "grant.key",
+        "--yes",
+    ];
+    let run = world.scene.run(&args);
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert_eq!(run.out.lines().count(), 17);
+    for line in run.out.lines() {
+        boot.typing.blocking_send(line.to_uppercase()).unwrap();
+    }
+    assert_eq!(boot.ended().unwrap().done[0].outcome, Outcome::Recovered);
 }

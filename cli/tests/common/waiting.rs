@@ -130,6 +130,8 @@ impl Leases for NoLeases {
 pub struct Boot {
     thread: JoinHandle<Result<Finished, String>>,
     events: Receiver<Event>,
+    /// Lines that are typed at its console.
+    pub typing: tokio::sync::mpsc::Sender<String>,
 }
 
 impl Boot {
@@ -143,6 +145,16 @@ impl Boot {
             } = event
             {
                 return listen.to_string();
+            }
+        }
+    }
+
+    /// The request that it shows on its console, as soon as it does.
+    pub fn text(&self) -> String {
+        loop {
+            let event = self.events.recv_timeout(Duration::from_secs(60)).unwrap();
+            if let Event::RecoveryText { text } = event {
+                return text;
             }
         }
     }
@@ -184,13 +196,11 @@ impl Guest {
         std::fs::write(&self.disk, disk).unwrap();
     }
 
-    /// Launches the guest with its service at `service`, and recovery with this public key.
-    pub fn launch(&mut self, ca: &Path, service: &str, grant_key: Option<&str>) -> Boot {
+    /// Launches the guest with its service at `service`, and these lines of `[recovery]`, if any.
+    pub fn launch(&mut self, ca: &Path, service: &str, recovery: Option<&str>) -> Boot {
         self.launches += 1;
-        let recovery = grant_key.map_or_else(String::new, |key| {
-            format!(
-                "[recovery]\nkeys = [\"{key}\"]\nlisten = \"127.0.0.1:0\"\nafter_seconds = 1\ngive_up_seconds = 100\n"
-            )
+        let recovery = recovery.map_or_else(String::new, |lines| {
+            format!("[recovery]\n{lines}after_seconds = 1\ngive_up_seconds = 100\n")
         });
         let text = format!(
             "node_name = \"guest-1\"\n[service]\nendpoints = [\"{service}\"]\nname = \"localhost\"\nca_file = \"{}\"\n\
@@ -203,8 +213,13 @@ impl Guest {
         let reports = Reports(Arc::clone(&self.chip), self.launches, self.bend);
         let disk = self.disk.clone();
         let (said, events) = channel();
-        let thread = std::thread::spawn(move || agent(&config, reports, disk, said));
-        Boot { thread, events }
+        let (typing, lines) = tokio::sync::mpsc::channel(64);
+        let thread = std::thread::spawn(move || agent(&config, reports, disk, said, lines));
+        Boot {
+            thread,
+            events,
+            typing,
+        }
     }
 
     /// Unlocks with the service, as at every other boot.
@@ -223,12 +238,14 @@ fn agent(
     mut reports: Reports,
     disk: PathBuf,
     said: Sender<Event>,
+    lines: tokio::sync::mpsc::Receiver<String>,
 ) -> Result<Finished, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let mut recovery = config.recovery.clone().map(|it| Recovery::new(it).unwrap());
+    let recovery = config.recovery.clone().map(|it| Recovery::new(it).unwrap());
+    let mut recovery = recovery.map(|recovery| recovery.with_console(|| lines));
     let mut ports = Ports {
         service: &mut Client::new(&config.service).unwrap(),
         attester: &mut reports,
