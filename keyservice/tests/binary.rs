@@ -107,6 +107,49 @@ fn check_accepts_a_usable_configuration_and_prints_policy_findings() {
 }
 
 #[test]
+fn check_lists_every_problem_and_live_asks_the_store_and_the_provider() {
+    let site = site();
+    let live = || {
+        let mut child = command(site.path())
+            .args(["--check", "--live", "--master-secret-fd", "0"])
+            .spawn()
+            .unwrap();
+        // A program that may not lock its memory reads nothing.
+        let _ = child.stdin.take().unwrap().write_all(&[7; 32]);
+        child.wait_with_output().unwrap()
+    };
+    let output = live();
+    if !hardened(&output) {
+        return;
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("note: store: there is none yet"), "{said}");
+    assert!(!said.contains("not asked"), "{said}");
+    assert!(!site.path().join("dawnkey.redb").exists());
+    fs::write(site.path().join("dawnkey.redb"), "no store").unwrap();
+    for file in ["dawnkey.redb", "server.key"] {
+        let mode = fs::Permissions::from_mode(0o644);
+        fs::set_permissions(site.path().join(file), mode).unwrap();
+    }
+    let output = live();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let problems: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("problem: "))
+        .collect();
+    for expected in [
+        "server.key has mode 0644",
+        "dawnkey.redb: mode",
+        "open the store",
+    ] {
+        assert!(problems.iter().any(|p| p.contains(expected)), "{said}");
+    }
+    assert_eq!(problems.len(), 3, "{said}");
+}
+
+#[test]
 fn doctor_proves_the_provider_without_a_running_service() {
     let site = site();
     let mut child = command(site.path())

@@ -7,7 +7,7 @@ use tss_esapi::{
     Context, TctiNameConf,
     abstraction::nv::NvOpenOptions,
     attributes::{NvIndexAttributesBuilder, ObjectAttributesBuilder},
-    handles::{KeyHandle, NvIndexTpmHandle, PcrHandle, PersistentTpmHandle},
+    handles::{AuthHandle, KeyHandle, NvIndexTpmHandle, PcrHandle, PersistentTpmHandle},
     interface_types::{
         algorithm::{HashingAlgorithm, PublicAlgorithm},
         dynamic_handles::Persistent,
@@ -17,7 +17,7 @@ use tss_esapi::{
         session_handles::AuthSession,
     },
     structures::{
-        Digest, DigestValues, EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme,
+        Auth, Digest, DigestValues, EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme,
         NvPublicBuilder, Public as TssPublic, PublicBuilder, PublicEccParametersBuilder,
         PublicKeyRsa, PublicRsaParametersBuilder, RsaExponent, RsaScheme,
         SymmetricDefinitionObject,
@@ -76,6 +76,16 @@ impl Provisioner {
         writer.write_all(content).unwrap();
         drop(writer);
         self.context.clear_sessions();
+    }
+
+    /// Gives the owner hierarchy a password, which it had not.
+    pub fn set_owner_auth(&mut self, password: &[u8]) {
+        let auth = Auth::try_from(password).unwrap();
+        self.context
+            .execute_with_session(Some(AuthSession::Password), |context| {
+                context.hierarchy_change_auth(AuthHandle::Owner, auth)
+            })
+            .unwrap();
     }
 
     /// Extends PCR 15 of the SHA-256 bank.

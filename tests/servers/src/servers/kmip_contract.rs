@@ -1,5 +1,5 @@
 //! A contract server: KMIP 1.4 over TLS 1.3 from the specification, with one key, for what PyKMIP cannot do: TLS 1.3, an
-//! earlier version, and answers that must be refused.
+//! earlier version, a user name and password beside the certificate (PyKMIP reads none), and answers that must be refused.
 
 use super::pki::Pki;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -18,6 +18,11 @@ use tokio_rustls::TlsAcceptor;
 /// The identifier of its key.
 pub const KEY: &str = "contract-key";
 
+/// Who may ask with [`Manner::Password`].
+pub const USER: &str = "dawnkey";
+/// With this password.
+pub const PASSWORD: &str = "correct horse battery staple";
+
 /// How it behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
@@ -29,6 +34,8 @@ pub enum Manner {
     OtherKey,
     /// Its answers are cut short within.
     Malformed,
+    /// As KMIP 1.4 says, for [`USER`] with [`PASSWORD`] in the request's header only.
+    Password,
     /// Its answers announce more than any client should take.
     Huge,
 }
@@ -138,6 +145,7 @@ fn answer(request: &Item, manner: Manner) -> Item {
             Manner::Old => (0..=2).map(version).collect(),
             _ => (0..=4).map(version).collect(),
         }),
+        _ if manner == Manner::Password && !known(request) => Err((3, "who are you")),
         _ if payload.text_of(0x42_0094) != Some(KEY) => Err((1, "no such object")),
         0x1f => Ok(encrypt(payload)),
         0x20 => decrypt(payload).ok_or((0x0a, "the tag is wrong")),
@@ -177,6 +185,19 @@ fn answer(request: &Item, manner: Manner) -> Item {
         Item::structure(0x42_000f, item),
     ];
     Item::structure(0x42_007b, message)
+}
+
+/// Whether the request's header has the user's name and password (KMIP 1.4, clauses 6.6 and 2.1.2).
+fn known(request: &Item) -> bool {
+    let header = request.child(0x42_0077).expect("a header");
+    let credential = || header.child(0x42_000c)?.child(0x42_0023);
+    let Some(credential) = credential() else {
+        return false;
+    };
+    let value = credential.child(0x42_0025).expect("a value");
+    credential.enumeration_of(0x42_0024) == Some(1)
+        && value.text_of(0x42_0099) == Some(USER)
+        && value.text_of(0x42_00a1) == Some(PASSWORD)
 }
 
 fn attribute(payload: &Item) -> Item {

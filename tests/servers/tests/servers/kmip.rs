@@ -5,7 +5,7 @@ use dawnkey_kek::{Aad, Cause, CredentialSource, Provider};
 use dawnkey_secret::Dek;
 use dawnkey_server_tests::conformance::{self, Case, Fixture, Later, Situation};
 use dawnkey_server_tests::front::{Front, Mode, gone};
-use dawnkey_server_tests::servers::kmip_contract::{Contract, KEY, Manner};
+use dawnkey_server_tests::servers::kmip_contract::{Contract, KEY, Manner, PASSWORD, USER};
 use dawnkey_server_tests::servers::pki::Pki;
 use dawnkey_server_tests::servers::pykmip::{PyKmip, VERSION};
 use dawnkey_server_tests::toolchain::{Tool, have};
@@ -256,4 +256,47 @@ async fn a_certificate_of_another_ca_is_refused_on_both_sides() {
     };
     let refused = open(&other_user).await.wrap(&dek, &aad).await.unwrap_err();
     assert_eq!(refused.cause, Cause::Credentials, "{refused}");
+}
+
+#[tokio::test]
+async fn a_user_name_and_password_go_with_each_request_and_are_read_anew() {
+    use std::os::unix::fs::PermissionsExt;
+    let (pki, servers) = (Pki::new(), Vec::new());
+    let mut server = Tls13 { pki, servers };
+    let plain = server.with(Manner::Password, KEY).await;
+    let file = server.pki.file("password");
+    let write = |text: &str, mode: u32| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let config = Config {
+        username: Some(USER.into()),
+        password: Some(CredentialSource::File(file.clone())),
+        ..plain.clone()
+    };
+    let (dek, aad) = (
+        Dek::take(&mut [7; 32]).unwrap(),
+        Aad::new(Uuid::from_u128(1), 1),
+    );
+    write("wrong\n", 0o600);
+    let provider = open(&config).await;
+    let refused = provider.wrap(&dek, &aad).await.unwrap_err();
+    assert_eq!(refused.cause, Cause::Credentials, "{refused}");
+    // Replaced while the service runs.
+    write(&format!("{PASSWORD}\n"), 0o600);
+    let blob = provider.wrap(&dek, &aad).await.unwrap().blob;
+    assert_eq!(provider.unwrap(&blob, &aad).await.unwrap(), dek);
+    write(PASSWORD, 0o644);
+    let refused = provider.unwrap(&blob, &aad).await.unwrap_err();
+    assert_eq!(refused.cause, Cause::Misconfigured, "{refused}");
+    std::fs::remove_file(&file).unwrap();
+    let refused = provider.unwrap(&blob, &aad).await.unwrap_err();
+    assert_eq!(refused.cause, Cause::Credentials, "{refused}");
+    for refused in [
+        open(&plain).await.unwrap(&blob, &aad).await.unwrap_err(),
+        refused,
+    ] {
+        assert_eq!(refused.cause, Cause::Credentials, "{refused}");
+        assert!(!refused.to_string().contains(PASSWORD));
+    }
 }

@@ -3,7 +3,7 @@
 use dawnkey_server_tests::servers::postgres::{Postgres, TOOL};
 use dawnkey_server_tests::toolchain::have;
 use dawnkey_store::{
-    OpenError, PostgresConfig, PostgresStore, Store, StoreError, Table, Tls, contract,
+    Inspected, OpenError, PostgresConfig, PostgresStore, Store, StoreError, Table, Tls, contract,
 };
 use std::sync::Arc;
 
@@ -41,6 +41,11 @@ async fn keeps_the_contract_of_stores_over_several_services_and_a_crash() {
     }
     let mut server = Postgres::start();
     let config = config(&server);
+    // A look changes nothing.
+    for _ in 0..2 {
+        let seen = PostgresStore::inspect(&config).await.unwrap();
+        assert_eq!(seen, Inspected::New);
+    }
     // Several services that start at once bring the schema up to date once.
     let all: Vec<_> = (0..3)
         .map(|_| {
@@ -52,6 +57,8 @@ async fn keeps_the_contract_of_stores_over_several_services_and_a_crash() {
     for one in all {
         stores.push(Arc::new(one.await.unwrap()));
     }
+    let seen = PostgresStore::inspect(&config).await.unwrap();
+    assert_eq!(seen, Inspected::Usable);
     contract::holds(Arc::clone(&stores[0]) as _).await;
 
     // What one service writes the others see, and only one of them wins.

@@ -144,3 +144,45 @@ async fn wraps_only_with_the_pinned_primary_key() {
         .unwrap();
     assert!(!primary.good);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_s_password_is_needed_where_the_tpm_has_one() {
+    use dawnkey_kek::CredentialSource;
+    use std::os::unix::fs::PermissionsExt;
+    if !ready() {
+        return;
+    }
+    let host = Host::start();
+    let (dek, aad) = (
+        Dek::take(&mut [7; 32]).unwrap(),
+        Aad::new(Uuid::from_u128(1), 1),
+    );
+    let without = config(host.tpm.tcti(), &[]);
+    let before = open(&without).await;
+    let blob = before.wrap(&dek, &aad).await.unwrap().blob;
+    drop(before);
+    Provisioner::at(&host.tpm.tcti()).set_owner_auth(b"correct horse");
+
+    let refused = open(&without).await.wrap(&dek, &aad).await.unwrap_err();
+    assert_eq!(refused.cause, Cause::Credentials, "{refused}");
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("owner");
+    let write = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let with = Config {
+        owner_auth: Some(CredentialSource::File(file.clone())),
+        ..without
+    };
+    write("wrong");
+    let refused = open(&with).await.unwrap(&blob, &aad).await.unwrap_err();
+    assert_eq!(refused.cause, Cause::Credentials, "{refused}");
+    assert!(!refused.to_string().contains("wrong"), "{refused}");
+    write("correct horse\n");
+    let provider = open(&with).await;
+    // The password guards the making of the primary key; that is the same one.
+    assert_eq!(provider.unwrap(&blob, &aad).await.unwrap(), dek);
+    let again = provider.wrap(&dek, &aad).await.unwrap().blob;
+    assert_eq!(provider.unwrap(&again, &aad).await.unwrap(), dek);
+}
