@@ -80,7 +80,7 @@ pub fn client_config(
 ) -> Result<ClientConfig, TlsError> {
     let provider = provider();
     let verifier = PinnedServer::new(pin, clock, Arc::clone(&provider))?;
-    client(Arc::new(verifier), provider, identity)
+    client(Arc::new(verifier), provider, identity, ALPN)
 }
 
 /// The same, with an eye on what the server shows.
@@ -91,13 +91,15 @@ pub fn watched_client_config(
 ) -> Result<ClientConfig, TlsError> {
     let provider = provider();
     let pinned = PinnedServer::new(pin, clock, Arc::clone(&provider))?;
-    client(Arc::new(Watched { pinned, watch }), provider, None)
+    client(Arc::new(Watched { pinned, watch }), provider, None, ALPN)
 }
 
-fn client(
+/// TLS 1.3 only, nothing resumed, no early data.
+pub(crate) fn client(
     verifier: Arc<dyn ServerCertVerifier>,
     provider: Arc<CryptoProvider>,
     identity: Option<Identity>,
+    protocol: &[u8],
 ) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -109,7 +111,7 @@ fn client(
     };
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(config)
 }
 
@@ -149,12 +151,17 @@ fn server(
         }
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_single_cert(identity.chain, identity.key)?;
+    let config = builder.with_single_cert(identity.chain, identity.key)?;
+    Ok(without_resumption(config, ALPN))
+}
+
+/// No session is kept, no ticket sent, no early data read: every connection is a full handshake.
+pub(crate) fn without_resumption(mut config: ServerConfig, protocol: &[u8]) -> ServerConfig {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(config)
+    config.alpn_protocols = vec![protocol.to_vec()];
+    config
 }
 
 fn roots(ca: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {

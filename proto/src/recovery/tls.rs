@@ -3,13 +3,12 @@
 
 use super::ALPN;
 use crate::binding::SpkiDigest;
-use crate::tls::{TlsError, provider};
+use crate::tls::{self, TlsError, provider};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
-use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
+use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, ServerConfig};
 use rustls_pki_types::{
@@ -34,15 +33,11 @@ pub fn server() -> Result<(ServerConfig, SpkiDigest), TlsError> {
     let digest = digest(spki.as_ref());
     let shown = vec![CertificateDer::from(spki.as_ref().to_vec())];
     let shown = Arc::new(CertifiedKey::new(shown, key));
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(shown)));
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.max_early_data_size = 0;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok((config, digest))
+    Ok((tls::without_resumption(config, ALPN), digest))
 }
 
 /// Settings of an operator's tool. Any key is accepted where none is `known` yet: evidence will say whose it is.
@@ -52,15 +47,7 @@ pub fn client(known: Option<SpkiDigest>) -> Result<ClientConfig, TlsError> {
         known,
         provider: Arc::clone(&provider),
     };
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    config.enable_early_data = false;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(config)
+    tls::client(Arc::new(verifier), provider, None, ALPN)
 }
 
 /// Digest of the raw key that the node has shown.
