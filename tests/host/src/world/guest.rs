@@ -1,9 +1,9 @@
 //! SNP guests on a mock of AMD's chips: real reports, real agent, real service.
 
 use super::keyring::Keyring;
+use super::node::state_volume;
 use super::{VOLUME, World};
 use dawnkey_agent::client::Client;
-use dawnkey_agent::config::VolumeConfig;
 use dawnkey_agent::error::{AskError, UnlockError};
 use dawnkey_agent::report::Event;
 use dawnkey_agent::run::{Job, Ports, run};
@@ -15,7 +15,6 @@ use dawnkey_attest::snp::fake::{Authority, MockAmd, MockVek, ReportSpec, VekSpec
 use dawnkey_attest::snp::product::Product;
 use dawnkey_attest::snp::vek::VekKind;
 use dawnkey_dm::fake::FakeMapper;
-use dawnkey_dm::{Integrity, MappedName, Wanted};
 use dawnkey_proto::message::Refusal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -135,20 +134,7 @@ impl Guest {
     pub async fn unlock(&mut self, world: &World) -> Result<Done, UnlockError> {
         let service = world.service_at(world.address());
         let mut mapper = FakeMapper::new(vec![self.disk.clone()]);
-        let volumes = [VolumeConfig {
-            wanted: Wanted {
-                volume: VOLUME,
-                name: MappedName::new("state").unwrap(),
-                device: Some(self.disk.clone()),
-                integrity: Integrity::HmacSha256,
-                journal_mac: false,
-                filesystem: None,
-                wipe: dawnkey_dm::Wipe::UpFront,
-                grow: false,
-            },
-            required: true,
-            adopted: false,
-        }];
+        let volumes = [state_volume(VOLUME, &self.disk)];
         let mut service_client = Client::new(&service).unwrap();
         let job = Job {
             volumes: &volumes,

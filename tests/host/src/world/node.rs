@@ -16,7 +16,7 @@ use dawnkey_dm::{Integrity, MappedName, Wanted};
 use dawnkey_proto::closing::Opened;
 use dawnkey_proto::message::Refusal;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tss_esapi::handles::PcrHandle;
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
@@ -133,20 +133,7 @@ impl Node {
 
     /// A volume on its first disk, as the agent's configuration says it.
     pub fn volume(&self, volume: Uuid) -> VolumeConfig {
-        VolumeConfig {
-            wanted: Wanted {
-                volume,
-                name: MappedName::new("state").unwrap(),
-                device: Some(self.disk.clone()),
-                integrity: Integrity::HmacSha256,
-                journal_mac: false,
-                filesystem: None,
-                wipe: dawnkey_dm::Wipe::UpFront,
-                grow: false,
-            },
-            required: true,
-            adopted: false,
-        }
+        state_volume(volume, &self.disk)
     }
 
     /// Runs the agent against the service.
@@ -271,5 +258,23 @@ impl Node {
     /// Whether the last run had to prove its TPM's key.
     pub fn was_challenged(&self) -> bool {
         self.events.contains(&Event::Challenged)
+    }
+}
+
+/// The volume `state` on a disk that may be formatted, without a filesystem.
+pub(super) fn state_volume(volume: Uuid, disk: &Path) -> VolumeConfig {
+    VolumeConfig {
+        wanted: Wanted {
+            volume,
+            name: MappedName::new("state").unwrap(),
+            device: Some(disk.to_owned()),
+            integrity: Integrity::HmacSha256,
+            journal_mac: false,
+            filesystem: None,
+            wipe: dawnkey_dm::Wipe::UpFront,
+            grow: false,
+        },
+        required: true,
+        adopted: false,
     }
 }

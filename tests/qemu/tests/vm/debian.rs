@@ -163,35 +163,26 @@ fn events(log: &str, expected: &[&str]) {
     }
 }
 
+/// Each of the two volumes went through these events; then the boot was closed and both were confirmed.
+fn both_volumes(boot: &Boot, once: &[&str]) {
+    let end = ["boot-closed", "confirmed", "confirmed"];
+    events(&boot.serial, &[once, once, &end].concat());
+}
+
 #[test]
 fn dracut_initramfs_provisions_a_data_disk_before_the_system_mounts_it() {
     let boot = &story().install;
     unlocked(boot, "/dev/vdd");
-    let once = ["disk-blank", "mapped"];
-    events(
-        &boot.serial,
-        &[
-            &once[..],
-            &once[..],
-            &["boot-closed", "confirmed", "confirmed"],
-        ]
-        .concat(),
-    );
+    both_volumes(boot, &["disk-blank", "mapped"]);
 }
 
 #[test]
 fn system_boots_from_the_volume_that_carries_its_root_file_system() {
     let boot = &story().dracut;
     unlocked(boot, "/dev/mapper/root");
-    let once = ["disk-found", "connected", "evidence-collected", "mapped"];
-    events(
-        &boot.serial,
-        &[
-            &once[..],
-            &once[..],
-            &["boot-closed", "confirmed", "confirmed"],
-        ]
-        .concat(),
+    both_volumes(
+        boot,
+        &["disk-found", "connected", "evidence-collected", "mapped"],
     );
 }
 

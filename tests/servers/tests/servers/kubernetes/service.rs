@@ -1,5 +1,6 @@
 //! A key service with the plugin, and its operator.
 
+use dawnkey_host_tests::world::CONFIG;
 use dawnkey_host_tests::world::pki::{NAME, Pki};
 use dawnkey_keyservice::config::{Config, Start};
 use dawnkey_keyservice::master::Masters;
@@ -44,28 +45,7 @@ impl Site {
     pub(super) async fn start(&self) -> Running {
         let own = std::fs::metadata(self.path()).unwrap().uid();
         let text = format!(
-            r#"
-service_id = "a0000000-0000-4000-8000-000000000001"
-[listen]
-unlock = "127.0.0.1:0"
-admin = "127.0.0.1:0"
-metrics = "127.0.0.1:0"
-[tls]
-certificate = "server.pem"
-key = "server.key"
-admin_ca = "ca.pem"
-[store]
-kind = "redb"
-path = "dawnkey.redb"
-[[kek.provider]]
-name = "cluster"
-kind = "cluster"
-salt = "1111111111111111111111111111111111111111111111111111111111111111"
-master_secret = "fd"
-[policy]
-file = "policy.toml"
-[audit]
-file = "audit.log"
+            r#"{CONFIG}
 [kubernetes_kms]
 socket = "kms.sock"
 uids = [{own}]
