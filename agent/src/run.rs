@@ -248,14 +248,11 @@ pub(crate) async fn ask<K: KeyService, A: Attester, M>(
     let mut budget = Budget::start(pace);
     loop {
         budget.attempt();
-        let attested = measured
-            .attest(ports.service, ports.attester, &budget, ports.report)
+        let tried = measured
+            .attempt(ports.service, ports.attester, &budget, ports.report)
             .await;
-        let failed = match attested {
-            Ok(attested) => match attested.ask(ports.attester, &budget, ports.report).await {
-                Ok(released) => return Ok(released),
-                Err(failed) => *failed,
-            },
+        let failed = match tried {
+            Ok(released) => return Ok(released),
             Err(failed) => *failed,
         };
         if !wait(&mut budget, &failed.error, ports).await {

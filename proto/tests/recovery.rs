@@ -2,6 +2,8 @@
 //! that are none of the protocol are refused by name.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod handshake;
+
 use dawnkey_proto::binding::{Exporter, Role, SpkiDigest};
 use dawnkey_proto::message::{EvidenceItem, MessageError, SeenHeader};
 use dawnkey_proto::recovery::{
@@ -140,16 +142,7 @@ fn shaken(
     let client = tls::client(known).unwrap();
     let mut client = ClientConnection::new(Arc::new(client), "node".try_into().unwrap()).unwrap();
     let mut server = ServerConnection::new(Arc::new(server)).unwrap();
-    while client.is_handshaking() || server.is_handshaking() {
-        let mut wire = Vec::new();
-        client.write_tls(&mut wire).unwrap();
-        server.read_tls(&mut wire.as_slice()).unwrap();
-        server.process_new_packets()?;
-        wire.clear();
-        server.write_tls(&mut wire).unwrap();
-        client.read_tls(&mut wire.as_slice()).unwrap();
-        client.process_new_packets()?;
-    }
+    handshake::finish(&mut client, &mut server)?;
     Ok((client, server, own))
 }
 

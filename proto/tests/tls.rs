@@ -6,6 +6,8 @@
     clippy::panic
 )]
 
+mod handshake;
+
 use dawnkey_proto::binding::{Role, SpkiDigest};
 use dawnkey_proto::tls::{
     Clock, Identity, Pin, TlsError, client_config, exporter, peer_spki, server_config,
@@ -57,16 +59,7 @@ fn connect(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<End
     let name = ServerName::try_from(NAME).unwrap();
     let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
     let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
-    while client.is_handshaking() || server.is_handshaking() {
-        let mut wire = Vec::new();
-        client.write_tls(&mut wire).unwrap();
-        server.read_tls(&mut wire.as_slice()).unwrap();
-        server.process_new_packets()?;
-        wire.clear();
-        server.write_tls(&mut wire).unwrap();
-        client.read_tls(&mut wire.as_slice()).unwrap();
-        client.process_new_packets()?;
-    }
+    handshake::finish(&mut client, &mut server)?;
     Ok(Ends { client, server })
 }
 

@@ -109,14 +109,11 @@ impl<K: KeyService, A: Attester> Service<'_, '_, '_, K, A> {
             budget.attempt();
             let voice = self.voice;
             let report = &mut |event: &Event| say(voice, event);
-            let attested = measured
-                .attest(self.service, &mut self.attester, &budget, report)
+            let tried = measured
+                .attempt(self.service, &mut self.attester, &budget, report)
                 .await;
-            let failed = match attested {
-                Ok(attested) => match attested.ask(&mut self.attester, &budget, report).await {
-                    Ok(released) => return Ok(released),
-                    Err(failed) => *failed,
-                },
+            let failed = match tried {
+                Ok(released) => return Ok(released),
                 Err(failed) => *failed,
             };
             let again = match &failed.error {

@@ -5,7 +5,7 @@ use super::{Attested, Boot, Failed, Measured, Released, Trace, Unlock, wire_head
 use crate::error::{AskError, ProtocolError};
 use crate::report::{Event, Sink, Stage};
 use crate::retry::Budget;
-use crate::service::Session;
+use crate::service::{KeyService, Session};
 use dawnkey_attest::collect::{Attester, CollectError};
 use dawnkey_attest::evidence::{Evidence, Exchange};
 use dawnkey_dm::{Grant, Rotation};
@@ -13,6 +13,20 @@ use dawnkey_proto::message::{Answer, Ask, Challenge, EvidenceItem, Release, Reop
 use dawnkey_proto::secret;
 use dawnkey_secret::{ConfirmToken, Dek};
 use tokio::time::Instant;
+
+impl Unlock<Measured> {
+    /// One attempt: a connection of its own, evidence for it, and the verdict on that.
+    pub async fn attempt<K: KeyService>(
+        self,
+        service: &mut K,
+        attester: &mut impl Attester,
+        budget: &Budget,
+        report: Sink<'_>,
+    ) -> Result<Unlock<Released<K::Session>>, Box<Failed>> {
+        let attested = self.attest(service, attester, budget, report).await?;
+        attested.ask(attester, budget, report).await
+    }
+}
 
 impl<S: Session> Unlock<Attested<S>> {
     /// Sends request and evidence, answers a challenge, and opens the key that comes back.
