@@ -95,16 +95,24 @@ impl Desk {
                 self.seal_for(operator, asked, &record, waiting, passed)
                     .await
             }
-            Err(Failed { refusal, rule }) => {
-                let entry = asked
-                    .entry("recover-refused", operator)
-                    .with("reason", refusal.code())
-                    .with("detail", refusal.detail.clone())
-                    .with_some("rule", rule);
-                self.audit.append(entry).await?;
-                Ok(Recovered::Refused(refusal))
-            }
+            Err(failed) => self.refused(operator, asked, failed).await,
         }
+    }
+
+    /// A refusal, once it is written down.
+    async fn refused(
+        &self,
+        operator: &Operator,
+        asked: &Recover,
+        Failed { refusal, rule }: Failed,
+    ) -> Result<Recovered, AdminError> {
+        let entry = asked
+            .entry("recover-refused", operator)
+            .with("reason", refusal.code())
+            .with("detail", refusal.detail.clone())
+            .with_some("rule", rule);
+        self.audit.append(entry).await?;
+        Ok(Recovered::Refused(refusal))
     }
 
     async fn judged(
@@ -158,12 +166,13 @@ impl Desk {
         }
         let epochs = admitted.approval.for_epochs(waiting.seen.epoch, None);
         let Some((approval, _)) = epochs else {
-            return Ok(Recovered::Refused(Refusal {
+            let refusal = Refusal {
                 reason: Reason::StaleEpoch,
                 detail: "the approval is for other epochs".into(),
                 remedy: String::new(),
                 retry: Retry::Never,
-            }));
+            };
+            return self.refused(operator, asked, refusal.into()).await;
         };
         let dek = self.ring.dek(approval, &record.deks).await;
         let dek = dek.map_err(|e: RingError| AdminError::Kek(e))?;
