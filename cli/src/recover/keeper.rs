@@ -5,7 +5,7 @@ use super::offline::Offline;
 use crate::admin::Admin;
 use crate::outcome::{Exit, Failure};
 use dawnkey_keyservice::recovery::Findings;
-use dawnkey_proto::message::Refusal;
+use dawnkey_proto::message::{Refusal, printable};
 use dawnkey_proto::recovery::{KeyId, ReceivedRecovery};
 use dawnkey_proto::seal::Sealed;
 use dawnkey_proto::wire;
@@ -111,18 +111,18 @@ fn call(
     let found = answer
         .findings
         .ok_or_else(|| broken("nothing in its answer"))?;
-    let given = |text: String| (!text.is_empty()).then_some(text);
+    let given = |text: &str| (!text.is_empty()).then(|| printable(text));
     let findings = Findings {
-        kind: found.kind,
-        trust_class: found.trust_class,
-        instance: found.instance,
-        image: found.image,
-        platform: given(found.platform),
-        rule: found.rule,
-        label: found.label,
+        kind: printable(&found.kind),
+        trust_class: printable(&found.trust_class),
+        instance: printable(&found.instance),
+        image: printable(&found.image),
+        platform: given(&found.platform),
+        rule: printable(&found.rule),
+        label: printable(&found.label),
         generation: found.generation,
         epoch: found.epoch,
-        warning: given(found.warning),
+        warning: given(&found.warning),
     };
     let sealed = answer.dek.map(|dek| Sealed {
         encapsulated_key: dek.encapsulated_key,
