@@ -12,6 +12,7 @@
 //! | [`running`] | a machine while it runs: go on, stop, dump its memory, cut its power |
 //! | [`memory`] | secrets in a dump of a guest's memory |
 //! | [`nbd`] | a hostile disk: lies, fails, vanishes, stops at one request |
+//! | [`net`] | a hostile network: delays, loses, drops, refuses and forges packets |
 //! | [`results`] | what the guest reported over its virtio-serial port |
 //! | [`operator`] | the operator's side: `dawnkey init`, the key service, admin commands |
 //! | [`lab`] | the prepared images and binaries that the VM tests use |
@@ -30,6 +31,7 @@ pub mod layout;
 pub mod machine;
 pub mod memory;
 pub mod nbd;
+pub mod net;
 pub mod operator;
 mod ports;
 mod qmp;

@@ -12,6 +12,7 @@ use crate::disk::Disk;
 use crate::error::{IoContext, VmError};
 use crate::image::Image;
 use crate::nbd::Backend;
+use crate::net::{Network, Sockets};
 use crate::results::Results;
 use crate::running::{Files, Running};
 use crate::swtpm::{RunningTpm, Tpm};
@@ -58,10 +59,20 @@ pub struct Machine<'a> {
     start: Start<'a>,
     files: Vec<(String, PathBuf)>,
     disks: Vec<Attached>,
-    service: Option<(SocketAddr, PathBuf)>,
+    forwards: Vec<Forward>,
+    network: Option<Sockets>,
+    clock: Option<String>,
     script: Option<String>,
     memory: u32,
     limit: Duration,
+}
+
+/// An address of the guest's network behind which something on the host answers.
+#[derive(Debug, Clone)]
+struct Forward {
+    guest: String,
+    host: SocketAddr,
+    busybox: PathBuf,
 }
 
 /// What a boot left behind.
@@ -92,7 +103,9 @@ impl<'a> Machine<'a> {
             start,
             files: Vec::new(),
             disks: Vec::new(),
-            service: None,
+            forwards: Vec::new(),
+            network: None,
+            clock: None,
             script: None,
             memory: 512,
             limit: LIMIT,
@@ -140,8 +153,32 @@ impl<'a> Machine<'a> {
 
     /// Makes the key service reachable; without it the network is empty. `busybox` carries the bytes.
     #[must_use]
-    pub fn service(mut self, address: SocketAddr, busybox: &Path) -> Self {
-        self.service = Some((address, busybox.to_path_buf()));
+    pub fn service(self, address: SocketAddr, busybox: &Path) -> Self {
+        self.reaches(SERVICE_IN_GUEST, address, busybox)
+    }
+
+    /// Makes something on the host answer at an address of 10.0.2.0/24.
+    #[must_use]
+    pub fn reaches(mut self, guest: &str, host: SocketAddr, busybox: &Path) -> Self {
+        self.forwards.push(Forward {
+            guest: guest.to_owned(),
+            host,
+            busybox: busybox.to_path_buf(),
+        });
+        self
+    }
+
+    /// Leads every frame through a hostile network.
+    #[must_use]
+    pub fn network(mut self, network: &Network) -> Self {
+        self.network = Some(network.sockets());
+        self
+    }
+
+    /// What the machine's clock shows at power-on, `YYYY-MM-DDTHH:MM:SS`, instead of the host's time.
+    #[must_use]
+    pub fn clock(mut self, time: &str) -> Self {
+        self.clock = Some(time.to_owned());
         self
     }
 
@@ -251,8 +288,14 @@ impl<'a> Machine<'a> {
             "virtserialport,chardev=control,name=dawnkey.control",
         ]);
         self.disks(&mut qemu);
-        qemu.arg("-netdev").arg(self.network());
+        qemu.arg("-netdev").arg(self.netdev());
         qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+        if let Some(network) = &self.network {
+            qemu.args(network.options());
+        }
+        if let Some(clock) = &self.clock {
+            qemu.arg("-rtc").arg(format!("base={clock}"));
+        }
         let mut files = self.files.clone();
         if let Some(script) = &self.script {
             let path = self.dir.join("scenario.sh");
@@ -301,13 +344,19 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// `restrict=on`: the guest reaches nothing but the forwarded address. Each of its connections
+    /// `restrict=on`: the guest reaches nothing but the forwarded addresses. Each of its connections
     /// starts one `nc`, because a character device of QEMU carries a single connection.
-    fn network(&self) -> String {
-        let forward = self.service.as_ref().map(|(address, busybox)| {
-            let (busybox, ip, port) = (busybox.display(), address.ip(), address.port());
-            format!(",guestfwd=tcp:{SERVICE_IN_GUEST}-cmd:{busybox} nc {ip} {port}")
-        });
-        format!("user,id=net,restrict=on{}", forward.unwrap_or_default())
+    fn netdev(&self) -> String {
+        let mut options = "user,id=net,restrict=on".to_owned();
+        for Forward {
+            guest,
+            host,
+            busybox,
+        } in &self.forwards
+        {
+            let (busybox, ip, port) = (busybox.display(), host.ip(), host.port());
+            options += &format!(",guestfwd=tcp:{guest}-cmd:{busybox} nc {ip} {port}");
+        }
+        options
     }
 }
