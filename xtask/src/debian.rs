@@ -1,8 +1,10 @@
 //! Debian systems for test guests: made by debootstrap once for each set of package versions, kept in the cache, and
 //! booted from an initramfs that dracut or initramfs-tools makes in them.
 
+mod base;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use dawnkey_qemu_tests::command;
@@ -12,10 +14,10 @@ use dawnkey_qemu_tests::operator::{Binaries, Operator};
 
 use crate::error::{XtaskError, io};
 use crate::packages::GuestPackages;
-use crate::workspace::{Workspace, cache};
+use crate::workspace::Workspace;
 use crate::{deb, deps};
 
-const MIRROR: &str = "http://deb.debian.org/debian";
+pub use base::system;
 
 /// What the guest is made of, with what needs it.
 const PACKAGES: &[(&str, &str)] = &[
@@ -59,7 +61,7 @@ pub fn prepare(
     dir: &Path,
 ) -> Result<Debian, XtaskError> {
     let sources = workspace.root.join("tests/qemu/debian");
-    let base = base(&sources)?;
+    let base = system(&sources, PACKAGES)?;
     let dir = dir.join("debian");
     let write = |name: &str, text: String| {
         let path = dir.join("etc").join(name);
@@ -115,76 +117,4 @@ pub fn prepare(
         operator.allow_image(name, &image.uki)?;
     }
     Ok(debian)
-}
-
-/// The system as debootstrap made it, for the versions that the archive has now.
-fn base(sources: &Path) -> Result<PathBuf, XtaskError> {
-    let suite = suite()?;
-    let names = names(&suite);
-    let mut policy = Command::new("apt-cache");
-    let versions = command::run(policy.arg("policy").args(&names).env("LC_ALL", "C"))?;
-    let script = sources.join("root.sh");
-    let text = fs::read_to_string(&script).map_err(io(format!("read {}", script.display())))?;
-    let candidates = versions.lines().filter(|line| line.contains("Candidate:"));
-    let key: String = candidates.chain([text.as_str()]).collect();
-    let place = cache()?.join(format!("debian-{suite}-{:016x}", fnv(key.as_bytes())));
-    if place.is_dir() {
-        return Ok(place);
-    }
-    let partial = place.with_extension(format!("partial-{}", std::process::id()));
-    let mut make = deps::as_root("sh")?;
-    make.arg(script)
-        .arg(&partial)
-        .args([&suite, MIRROR, &names.join(",")]);
-    command::run(&mut make)?;
-    command::run(deps::as_root("mv")?.arg("-T").arg(&partial).arg(&place))?;
-    Ok(place)
-}
-
-/// The packages as a release calls them: since Debian 13 those of libraries with 64-bit times say so.
-fn names(suite: &str) -> Vec<String> {
-    let names = PACKAGES.iter().map(|(name, _)| *name);
-    names
-        .map(
-            |name| match name.starts_with("libtss2-") && suite != "bookworm" {
-                true => format!("{name}t64"),
-                false => name.to_owned(),
-            },
-        )
-        .collect()
-}
-
-/// The release of this machine: the programs are linked against its libraries.
-fn suite() -> Result<String, XtaskError> {
-    let path = "/etc/os-release";
-    let text = fs::read_to_string(path).map_err(io(format!("read {path}")))?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .map(|name| name.trim_matches('"').to_owned())
-        .ok_or_else(|| XtaskError::Package(format!("{path} names no release")))
-}
-
-/// FNV-1a: tells versions apart, nothing more.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn libraries_are_called_as_their_release_does() {
-        let has = |suite, name: &str| names(suite).iter().any(|found| found == name);
-        assert!(has("bookworm", "libtss2-tcti-device0"));
-        assert!(has("trixie", "libtss2-tcti-device0t64") && has("trixie", "systemd"));
-    }
-
-    #[test]
-    fn keys_match_the_published_check_values() {
-        assert_eq!(fnv(b""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(fnv(b"foobar"), 0x8594_4171_f739_67e8);
-    }
 }
