@@ -16,6 +16,7 @@
 //! | [`retry`] | budget, deadlines, back-off |
 //! | [`error`] | one error per step, its exit code, whether waiting can mend it |
 //! | [`boot`] | what a closed boot leaves for opening a volume again |
+//! | [`measure_log`] | what the boot's last register was extended with, beside systemd's measurements |
 //! | [`lease`], [`hold`] | the lease of a volume in use, and its holder |
 //! | [`notify`] | what systemd is told |
 //! | [`report`] | the closed list of what may be said, and the only place that prints |
@@ -34,6 +35,7 @@ pub mod discover;
 pub mod error;
 pub mod hold;
 pub mod lease;
+pub mod measure_log;
 pub mod notify;
 mod random;
 pub mod recovery;

@@ -15,6 +15,8 @@
 
 pub mod azure;
 pub mod bytes;
+#[cfg(any(feature = "collect", feature = "verify"))]
+pub mod cel;
 #[cfg(feature = "verify")]
 pub mod claims;
 #[cfg(feature = "verify")]

@@ -10,13 +10,19 @@ mod common;
 
 use common::{EXCHANGE, Machine, collect};
 use dawnkey_attest::{
+    cel::{Place, Record, replay},
     claims::{Binding, Claims, TpmClaims, TrustClass, Verified},
-    collect::{Attester as _, CollectError, Register, vtpm::Vtpm},
+    collect::{
+        Attester as _, CollectError, Extended, Register, RegisterLog,
+        vtpm::{Vtpm, VtpmConfig},
+    },
     enrolment,
     evidence::{Evidence, Exchange},
     fake::EkKind,
+    tpm::hash::Hash,
     verify::{credential, credential::CredentialError},
 };
+use std::{cell::RefCell, rc::Rc};
 
 fn tpm(verified: &Verified<Claims>) -> &TpmClaims {
     verified.claims().tpm.as_ref().unwrap()
@@ -163,6 +169,42 @@ fn closes_the_boot_once_and_evidence_shows_it() {
     drop(vtpm);
     machine.tpm.reboot();
     machine.open().close_boot(&[b"next boot".to_vec()]).unwrap();
+}
+
+/// Keeps the records of what it hears.
+struct Log(Rc<RefCell<Vec<Record>>>);
+
+impl RegisterLog for Log {
+    fn begin(&mut self, _: Register) {}
+
+    fn extended(&mut self, what: &Extended<'_>) {
+        let place = Place::Pcr(15);
+        let record = Record::own(place, &what.digests, what.event, ("", ""), ("", 0));
+        self.0.borrow_mut().push(record);
+    }
+}
+
+#[test]
+fn every_bank_shows_the_closed_boot_and_the_log_replays_to_it() {
+    let machine = Machine::new(EkKind::Rsa);
+    let records = Rc::new(RefCell::default());
+    let mut vtpm = machine.open();
+    vtpm.log_to(Box::new(Log(Rc::clone(&records))));
+    vtpm.close_boot(&[b"one".to_vec(), b"two".to_vec()])
+        .unwrap();
+    drop(vtpm);
+    assert_eq!(records.borrow().len(), 3);
+    for bank in [Hash::Sha256, Hash::Sha384] {
+        let config = VtpmConfig {
+            bank,
+            ..machine.config()
+        };
+        let quoted = collect(&mut Vtpm::open(config).unwrap());
+        let pcr_15 = &quoted.pcrs[0].values[15].digest;
+        assert!(pcr_15.iter().any(|byte| *byte != 0));
+        let replayed = replay(&records.borrow(), Place::Pcr(15), bank).unwrap();
+        assert_eq!(replayed, *pcr_15, "{}", bank.name());
+    }
 }
 
 #[test]

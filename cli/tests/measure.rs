@@ -168,3 +168,53 @@ fn what_is_no_unified_kernel_image_ends_with_code_5_and_its_reason() {
         assert!(run.out.is_empty(), "{}", run.out);
     }
 }
+
+/// A record as the agent writes it.
+fn record(event: &[u8]) -> Vec<u8> {
+    let digest = hex::encode(Sha256::digest(event));
+    let data = hex::encode(event);
+    format!(
+        "\x1e{{\"pcr\":15,\"digests\":[{{\"hashAlg\":\"sha256\",\"digest\":\"{digest}\"}}],\
+         \"content_type\":\"dawnkey\",\"content\":{{\"string\":\"\u{202e}x\",\"data\":\"{data}\"}}}}\n"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn replays_the_log_of_a_node_and_compares_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let event = [
+        b"dawnkey/v1/unlocked".as_slice(),
+        &[9; 16],
+        &[7; 16],
+        &[0; 7],
+        &[2],
+    ]
+    .concat();
+    let log = [record(&event), record(b"something"), record(&[0; 4])].concat();
+    std::fs::write(dir.path().join("log"), log).unwrap();
+    let extend = |value: Vec<u8>, event: &[u8]| {
+        Sha256::digest([value, Sha256::digest(event).to_vec()].concat()).to_vec()
+    };
+    let events = [event.as_slice(), b"something", &[0; 4]];
+    let value = hex::encode(events.into_iter().fold(vec![0; 32], extend));
+    let run = dawnkey(dir.path(), &["measure", "log", "log", "--expect", &value]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.out.contains(&value), "{}", run.out);
+    let generation = "volume=07070707-0707-0707-0707-070707070707:generation=2";
+    assert!(run.out.contains(generation), "{}", run.out);
+    assert!(!run.out.contains('\u{202e}'), "{}", run.out);
+    let run = dawnkey(dir.path(), &["measure", "log", "log", "--json"]);
+    let shown: Value = serde_json::from_str(&run.out).unwrap();
+    let standing = |n: usize| shown["records"][n]["standing"].as_str().unwrap();
+    assert_eq!([0, 1, 2].map(standing), ["proven", "said", "proven"]);
+    assert_eq!(shown["registers"][0]["value"], value);
+    let other = "00".repeat(32);
+    let run = dawnkey(dir.path(), &["measure", "log", "log", "--expect", &other]);
+    assert_eq!(run.code, 1, "{}", run.err);
+    let run = dawnkey(dir.path(), &["measure", "log", "log", "--expect", "00"]);
+    assert_eq!(run.code, 2, "{}", run.err);
+    std::fs::write(dir.path().join("log"), "no log").unwrap();
+    let run = dawnkey(dir.path(), &["measure", "log", "log"]);
+    assert_eq!(run.code, 5, "{}", run.err);
+}

@@ -47,6 +47,86 @@ pub fn recovered_event(key: KeyId, opened: &Opened) -> Vec<u8> {
     event
 }
 
+/// What one event of a boot's last register says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// A service has released the key.
+    Unlocked {
+        /// Which service.
+        service: Uuid,
+        /// What it opened.
+        opened: Opened,
+    },
+    /// An operator's grant has opened the volume.
+    Recovered {
+        /// The grant's key.
+        key: KeyId,
+        /// What it opened.
+        opened: Opened,
+    },
+    /// The boot is closed.
+    Cap,
+}
+
+impl Recorded {
+    /// Reads an event; `None` if it is no agent's.
+    #[must_use]
+    pub fn read(event: &[u8]) -> Option<Self> {
+        if event == CAP {
+            return Some(Self::Cap);
+        }
+        if let Some(rest) = event.strip_prefix(LABEL) {
+            let (service, rest) = rest.split_first_chunk()?;
+            let (service, opened) = (Uuid::from_bytes(*service), Opened::read(rest)?);
+            return Some(Self::Unlocked { service, opened });
+        }
+        let rest = event.strip_prefix(RECOVERED_LABEL)?;
+        let (key, rest) = rest.split_first_chunk()?;
+        let (key, opened) = (KeyId(*key), Opened::read(rest)?);
+        Some(Self::Recovered { key, opened })
+    }
+
+    /// Its kind for programs: `unlocked`, `recovered` or `cap`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unlocked { .. } => "unlocked",
+            Self::Recovered { .. } => "recovered",
+            Self::Cap => "cap",
+        }
+    }
+}
+
+impl Opened {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (volume, rest) = bytes.split_first_chunk()?;
+        Some(Self {
+            volume: Uuid::from_bytes(*volume),
+            generation: u64::from_be_bytes(rest.try_into().ok()?),
+        })
+    }
+}
+
+impl std::fmt::Display for Recorded {
+    /// In the manner of systemd's events: a word for who measures, then what, with colons between.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "dawnkey:{}", self.kind())?;
+        let opened = match self {
+            Self::Unlocked { service, opened } => {
+                write!(f, ":service={service}")?;
+                opened
+            }
+            Self::Recovered { key, opened } => {
+                write!(f, ":key={key}")?;
+                opened
+            }
+            Self::Cap => return Ok(()),
+        };
+        let Opened { volume, generation } = opened;
+        write!(f, ":volume={volume}:generation={generation}")
+    }
+}
+
 /// Value of a PCR of the SHA-256 bank that was zero, after the events of `opened` in this order and the cap.
 #[must_use]
 pub fn closed_pcr(service_id: Uuid, opened: &[Opened]) -> [u8; 32] {
@@ -106,6 +186,37 @@ mod tests {
         assert!(recovered.starts_with(b"dawnkey/v1/recovered"));
         assert_ne!(recovered, recovered_event(KeyId([2; 8]), &opened));
         assert!(!event(Uuid::from_u128(1), &opened).starts_with(RECOVERED_LABEL));
+    }
+
+    #[test]
+    fn an_event_is_read_as_it_was_written_and_no_other() {
+        let opened = Opened {
+            volume: Uuid::from_u128(7),
+            generation: 2,
+        };
+        let (service, key) = (Uuid::from_u128(9), KeyId([1; 8]));
+        let written = [
+            (
+                event(service, &opened),
+                Recorded::Unlocked { service, opened },
+            ),
+            (
+                recovered_event(key, &opened),
+                Recorded::Recovered { key, opened },
+            ),
+            (CAP.to_vec(), Recorded::Cap),
+        ];
+        for (bytes, recorded) in written {
+            assert_eq!(Recorded::read(&bytes), Some(recorded));
+            assert_eq!(Recorded::read(&bytes[1..]), None);
+            assert_eq!(Recorded::read(&bytes[..bytes.len() - 1]), None);
+            assert_eq!(Recorded::read(&[bytes.as_slice(), &[0]].concat()), None);
+        }
+        assert_eq!(
+            Recorded::Unlocked { service, opened }.to_string(),
+            "dawnkey:unlocked:service=00000000-0000-0000-0000-000000000009:\
+             volume=00000000-0000-0000-0000-000000000007:generation=2"
+        );
     }
 
     #[test]

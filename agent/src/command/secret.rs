@@ -8,6 +8,7 @@ use crate::attester;
 use crate::boot;
 use crate::client::Client;
 use crate::lease::KernelLeases;
+use crate::measure_log::MeasureLog;
 use crate::random;
 use crate::report::{self, Event, Failure};
 use crate::run::{Job, Ports};
@@ -33,6 +34,7 @@ pub fn secret(file: &Path, command: &[OsString]) -> Result<u8, Stop> {
     let mut service = Client::new(&config.service).map_err(|e| Stop::at("config", 2)(&e))?;
     let mut attester = attester::open(&config.attestation, &config.tpm, &mut report::console)
         .map_err(|e| Stop::at("attester", 10)(&e))?;
+    attester.log_to(Box::new(MeasureLog::system(report::console)));
     let mut ports = Ports {
         service: &mut service,
         attester: &mut attester,

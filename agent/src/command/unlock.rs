@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::config::SwapConfig;
 use crate::error::chain;
 use crate::lease::KernelLeases;
+use crate::measure_log::MeasureLog;
 use crate::random;
 use crate::recovery::{Recovery, standard_input};
 use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
@@ -48,6 +49,7 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
             attester::open(&config.attestation, &config.tpm, &mut report::console)
         })
         .map_err(|e| Stop::at("attester", 10)(&e))?;
+    attester.log_to(Box::new(MeasureLog::system(report::console)));
     let mut mapper = KernelMapper::new();
     let mut ports = Ports {
         service: &mut service,

@@ -158,6 +158,11 @@ pub enum Event {
         /// Why there is none.
         why: &'static str,
     },
+    /// The register was extended, and the log of measurements does not say so.
+    ExtensionNotLogged {
+        /// Why.
+        problem: String,
+    },
     /// What the boot was closed with could not be left in `/run`: no volume can be opened again.
     BootNotRecorded {
         /// Why.
@@ -352,6 +357,7 @@ impl Event {
             Self::Mapped { .. } => "mapped",
             Self::BootClosed { .. } => "boot-closed",
             Self::BootNotClosed { .. } => "boot-not-closed",
+            Self::ExtensionNotLogged { .. } => "extension-not-logged",
             Self::BootNotRecorded { .. } => "boot-not-recorded",
             Self::SwapOn { .. } => "swap-on",
             Self::SwapFailed { .. } => "swap-failed",

@@ -89,6 +89,7 @@ impl fmt::Display for Event {
             Self::LeaseEnded {
                 problem: Some(problem),
             }
+            | Self::ExtensionNotLogged { problem }
             | Self::BootNotRecorded { problem }
             | Self::ServiceGivenUp { problem }
             | Self::LossNotActedOn { problem } => write!(f, " problem={}", Quoted(problem)),

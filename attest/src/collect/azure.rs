@@ -21,7 +21,7 @@ use super::{
     imds::Imds,
     nv,
     quoter::Quoter,
-    register::{self, Closing},
+    register::{self, Closing, RegisterLog},
 };
 use crate::{
     azure::{HclReport, hcl::HardwareKind},
@@ -52,6 +52,7 @@ pub struct Azure {
     ak_certificate: Vec<u8>,
     imds: Imds,
     shortfall: Option<String>,
+    log: Box<dyn RegisterLog>,
 }
 
 impl std::fmt::Debug for Azure {
@@ -89,6 +90,7 @@ impl Azure {
             ak_certificate,
             imds: config.imds,
             shortfall: None,
+            log: Box::new(()),
         })
     }
 }
@@ -134,6 +136,10 @@ impl Attester for Azure {
     }
 
     fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError> {
-        register::close(&mut self.quoter, events)
+        register::close(&mut self.quoter, events, &mut *self.log)
+    }
+
+    fn log_to(&mut self, log: Box<dyn RegisterLog>) {
+        self.log = log;
     }
 }

@@ -35,7 +35,7 @@ pub mod tsm;
 pub mod vtpm;
 
 pub use error::CollectError;
-pub use register::{Closing, Register};
+pub use register::{Closing, Extended, Register, RegisterLog};
 
 use crate::evidence::{Evidence, Exchange};
 
@@ -68,6 +68,11 @@ pub trait Attester {
     /// Records `events`, one for each open volume, in the boot's last register and caps it, so that evidence of the
     /// running system differs from evidence of the boot. Refused if the register is not in its boot state.
     fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError>;
+
+    /// Has what the register is extended with taken down from now on; an attester without a register has no use for it.
+    fn log_to(&mut self, log: Box<dyn RegisterLog>) {
+        drop(log);
+    }
 }
 
 impl<A: Attester + ?Sized> Attester for Box<A> {
@@ -94,5 +99,9 @@ impl<A: Attester + ?Sized> Attester for Box<A> {
 
     fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError> {
         (**self).close_boot(events)
+    }
+
+    fn log_to(&mut self, log: Box<dyn RegisterLog>) {
+        (**self).log_to(log);
     }
 }

@@ -1,10 +1,11 @@
-//! Reading and extending PCRs of one bank.
+//! Reading PCRs of one bank, and extending one in all.
 
 use tss_esapi::{
     Context,
+    constants::CapabilityType,
     handles::{KeyHandle, PcrHandle},
     interface_types::algorithm::HashingAlgorithm,
-    structures::{Digest, DigestValues, PcrSelectionList, PcrSlot},
+    structures::{CapabilityData, Digest, DigestValues, PcrSelectionList, PcrSlot},
 };
 
 use super::{
@@ -73,16 +74,42 @@ pub(super) fn read(
     Ok(values)
 }
 
-/// Extends PCR 15 with a digest of the bank.
+/// Active banks of a PCR whose digests are computed here.
+pub(super) fn active_banks(context: &mut Context, pcr: u8) -> Result<Vec<Hash>, CollectError> {
+    let doing = "list the active PCR banks";
+    let slot = PcrSlot::try_from(1u32 << pcr).doing(doing)?;
+    let listed = context.execute_without_session(|context| {
+        context.get_capability(CapabilityType::AssignedPcr, 0, 1)
+    });
+    let (CapabilityData::AssignedPcr(banks), _) = listed.doing(doing)? else {
+        return Err(CollectError::Answer {
+            doing,
+            problem: "another capability than the one asked for",
+        });
+    };
+    let active = banks.get_selections().iter();
+    let active = active.filter(|bank| bank.is_selected(slot));
+    Ok(active
+        .filter_map(|bank| {
+            let all = [Hash::Sha1, Hash::Sha256, Hash::Sha384, Hash::Sha512];
+            all.into_iter()
+                .find(|hash| tss_hash(*hash) == bank.hashing_algorithm())
+        })
+        .collect())
+}
+
+/// Extends PCR 15 with a digest for each bank, in one command.
 pub(super) fn extend_15(
     context: &mut Context,
     salt_key: KeyHandle,
-    bank: Hash,
-    digest: &[u8],
+    digests: &[(Hash, Vec<u8>)],
 ) -> Result<(), CollectError> {
     let doing = "extend PCR 15";
     let mut values = DigestValues::new();
-    values.set(tss_hash(bank), Digest::try_from(digest).doing(doing)?);
+    for (bank, digest) in digests {
+        let digest = Digest::try_from(digest.as_slice()).doing(doing)?;
+        values.set(tss_hash(*bank), digest);
+    }
     session::with_hmac(context, salt_key, |context, session| {
         let done = context.execute_with_session(Some(session), |context| {
             context.pcr_extend(PcrHandle::Pcr15, values)

@@ -140,8 +140,12 @@ impl RuntimeRegister for Quoter {
         Ok(values.into_iter().next().unwrap_or_default())
     }
 
-    fn extend(&mut self, digest: &[u8]) -> Result<(), CollectError> {
-        pcr::extend_15(&mut self.context, self.ek.handle, self.bank, digest)
+    fn banks(&mut self) -> Result<Vec<Hash>, CollectError> {
+        pcr::active_banks(&mut self.context, LAST_PCR)
+    }
+
+    fn extend(&mut self, digests: &[(Hash, Vec<u8>)]) -> Result<(), CollectError> {
+        pcr::extend_15(&mut self.context, self.ek.handle, digests)
     }
 }
 

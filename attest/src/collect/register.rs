@@ -50,25 +50,66 @@ pub enum Closing {
     },
 }
 
+/// What a register was extended with, once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extended<'a> {
+    /// The register.
+    pub register: Register,
+    /// What was recorded; of four zero bytes, the cap.
+    pub event: &'a [u8],
+    /// Its digest in every bank of the register.
+    pub digests: Vec<(Hash, Vec<u8>)>,
+}
+
+impl Extended<'_> {
+    /// Whether this is what closes the boot.
+    #[must_use]
+    pub fn is_cap(&self) -> bool {
+        self.event == CAP
+    }
+}
+
+/// Takes down what a register is extended with. It can keep nothing from being extended: the register speaks for itself.
+pub trait RegisterLog {
+    /// The register is in its boot state and is extended next: nobody else may, from now on until this is dropped.
+    fn begin(&mut self, register: Register);
+
+    /// The register was extended.
+    fn extended(&mut self, what: &Extended<'_>);
+}
+
+/// A log for nobody.
+impl RegisterLog for () {
+    fn begin(&mut self, _: Register) {}
+
+    fn extended(&mut self, _: &Extended<'_>) {}
+}
+
 /// A register of the running machine.
 pub(super) trait RuntimeRegister {
     /// Which one.
     fn which(&self) -> Register;
 
-    /// Algorithm of its digests.
+    /// Algorithm of the value that is read.
     fn hash(&self) -> Hash;
+
+    /// Algorithms of all its active banks that can be computed here, that of the value among them.
+    fn banks(&mut self) -> Result<Vec<Hash>, CollectError>;
 
     /// Its value.
     fn read(&mut self) -> Result<Vec<u8>, CollectError>;
 
-    /// Extends it.
-    fn extend(&mut self, digest: &[u8]) -> Result<(), CollectError>;
+    /// Extends it with one digest for each bank.
+    fn extend(&mut self, digests: &[(Hash, Vec<u8>)]) -> Result<(), CollectError>;
 }
 
 /// Extends a register that is in its boot state with each of `events` in turn, caps it, and sees that nothing else happened to it.
+///
+/// Every bank is extended: a quote of another bank than policy's shows as well that the boot is over.
 pub(super) fn close(
     register: &mut impl RuntimeRegister,
     events: &[Vec<u8>],
+    log: &mut dyn RegisterLog,
 ) -> Result<Closing, CollectError> {
     let (which, hash) = (register.which(), register.hash());
     let before = register.read()?;
@@ -78,12 +119,20 @@ pub(super) fn close(
             found: hex::encode(before),
         });
     }
+    let banks = register.banks()?;
+    log.begin(which);
     let mut wanted = before;
     let events = events.iter().map(Vec::as_slice);
-    for recorded in events.chain([CAP.as_slice()]) {
-        let digest = hash.digest(&[recorded]);
-        register.extend(&digest)?;
-        wanted = hash.digest(&[&wanted, &digest]);
+    for event in events.chain([CAP.as_slice()]) {
+        let digests = banks.iter().map(|bank| (*bank, bank.digest(&[event])));
+        let what = Extended {
+            register: which,
+            event,
+            digests: digests.collect(),
+        };
+        register.extend(&what.digests)?;
+        log.extended(&what);
+        wanted = hash.digest(&[&wanted, &hash.digest(&[event])]);
     }
     let found = register.read()?;
     if found == wanted {
@@ -119,7 +168,14 @@ mod tests {
             Ok(self.value.clone())
         }
 
-        fn extend(&mut self, digest: &[u8]) -> Result<(), CollectError> {
+        fn banks(&mut self) -> Result<Vec<Hash>, CollectError> {
+            Ok(vec![Hash::Sha256, Hash::Sha384])
+        }
+
+        fn extend(&mut self, digests: &[(Hash, Vec<u8>)]) -> Result<(), CollectError> {
+            let [(Hash::Sha256, _), (Hash::Sha384, digest)] = digests else {
+                panic!("not a digest for each bank: {digests:?}");
+            };
             let once = Hash::Sha384.digest(&[&self.value, digest]);
             self.value = once.clone();
             if self.other {
@@ -139,7 +195,7 @@ mod tests {
     #[test]
     fn extends_with_the_event_and_caps() {
         let mut fake = register(false);
-        let closed = close(&mut fake, &[b"event".to_vec()]).unwrap();
+        let closed = close(&mut fake, &[b"event".to_vec()], &mut ()).unwrap();
         assert_eq!(closed, Closing::Register(Register::Rtmr3));
         let event = Hash::Sha384.digest(&[&[0; 48], &Hash::Sha384.digest(&[b"event"])]);
         let capped = Hash::Sha384.digest(&[&event, &Hash::Sha384.digest(&[&[0; 4]])]);
@@ -149,7 +205,7 @@ mod tests {
     #[test]
     fn extends_with_one_event_for_each_volume_in_order() {
         let mut fake = register(false);
-        close(&mut fake, &[b"first".to_vec(), b"second".to_vec()]).unwrap();
+        close(&mut fake, &[b"first".to_vec(), b"second".to_vec()], &mut ()).unwrap();
         let recorded = [b"first".as_slice(), b"second", &[0; 4]];
         let wanted = recorded.iter().fold(vec![0; 48], |value, event| {
             Hash::Sha384.digest(&[&value, &Hash::Sha384.digest(&[event])])
@@ -157,11 +213,38 @@ mod tests {
         assert_eq!(fake.value, wanted);
     }
 
+    #[derive(Default)]
+    struct Log(Vec<(Vec<u8>, bool)>, usize);
+
+    impl RegisterLog for Log {
+        fn begin(&mut self, _: Register) {
+            self.1 += 1;
+        }
+
+        fn extended(&mut self, what: &Extended<'_>) {
+            assert_eq!(self.1, 1);
+            for (bank, digest) in &what.digests {
+                assert_eq!(*digest, bank.digest(&[what.event]));
+            }
+            self.0.push((what.event.to_vec(), what.is_cap()));
+        }
+    }
+
+    #[test]
+    fn a_log_hears_of_each_extension_and_of_none_where_the_boot_is_closed() {
+        let (mut fake, mut log) = (register(false), Log::default());
+        close(&mut fake, &[b"event".to_vec()], &mut log).unwrap();
+        assert_eq!(log.0, [(b"event".to_vec(), false), (vec![0; 4], true)]);
+        let mut log = Log::default();
+        close(&mut fake, &[b"event".to_vec()], &mut log).unwrap_err();
+        assert_eq!((log.0.len(), log.1), (0, 0));
+    }
+
     #[test]
     fn closes_no_boot_twice() {
         let mut fake = register(false);
-        close(&mut fake, &[b"event".to_vec()]).unwrap();
-        let again = close(&mut fake, &[b"event".to_vec()]);
+        close(&mut fake, &[b"event".to_vec()], &mut ()).unwrap();
+        let again = close(&mut fake, &[b"event".to_vec()], &mut ());
         assert!(matches!(
             again,
             Err(CollectError::BootAlreadyClosed {
@@ -173,7 +256,7 @@ mod tests {
 
     #[test]
     fn sees_that_something_else_extended_it() {
-        let error = close(&mut register(true), &[b"event".to_vec()]);
+        let error = close(&mut register(true), &[b"event".to_vec()], &mut ());
         assert!(matches!(
             error,
             Err(CollectError::CloseNotSeen {

@@ -61,7 +61,14 @@ impl RuntimeRegister for Rtmr3 {
         }
     }
 
-    fn extend(&mut self, digest: &[u8]) -> Result<(), CollectError> {
+    fn banks(&mut self) -> Result<Vec<Hash>, CollectError> {
+        Ok(vec![Hash::Sha384])
+    }
+
+    fn extend(&mut self, digests: &[(Hash, Vec<u8>)]) -> Result<(), CollectError> {
+        let of_bank = digests.iter().find(|(bank, _)| *bank == Hash::Sha384);
+        let digest = of_bank.map(|(_, digest)| digest.as_slice());
+        let digest = digest.unwrap_or_default();
         let written = OpenOptions::new()
             .write(true)
             .open(&self.path)
@@ -100,7 +107,7 @@ mod tests {
     fn a_register_that_cannot_be_written_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let mut register = Rtmr3::find(dir.path()).unwrap().unwrap();
-        let error = register.extend(&[0; LEN]);
+        let error = register.extend(&[(Hash::Sha384, vec![0; LEN])]);
         assert!(matches!(
             error,
             Err(CollectError::Register {

@@ -12,7 +12,7 @@ use super::{
     ccel::{self, CcelPaths},
     error::CollectError,
     qgs,
-    register::{self, Closing},
+    register::{self, Closing, RegisterLog},
     rtmr::{self, Rtmr3},
     tdx_guest::{self, KernelTdxGuest},
     tsm::{self, KernelFs, Provider, TsmError, TsmFs},
@@ -60,10 +60,19 @@ impl Default for TdxConfig {
 }
 
 /// A TD.
-#[derive(Debug)]
 pub struct Tdx {
     config: TdxConfig,
     register: Option<Rtmr3>,
+    log: Box<dyn RegisterLog>,
+}
+
+impl std::fmt::Debug for Tdx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tdx")
+            .field("config", &self.config)
+            .field("register", &self.register)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Tdx {
@@ -87,7 +96,12 @@ impl Tdx {
                 path: config.rtmr3.clone(),
             });
         }
-        Ok(Self { config, register })
+        let log = Box::new(());
+        Ok(Self {
+            config,
+            register,
+            log,
+        })
     }
 
     /// A quote without configfs-tsm.
@@ -140,11 +154,15 @@ impl Attester for Tdx {
 
     fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError> {
         match &mut self.register {
-            Some(register) => register::close(register, events),
+            Some(register) => register::close(register, events, &mut *self.log),
             None => Ok(Closing::Absent {
                 why: "this kernel lets user space extend no RTMR",
             }),
         }
+    }
+
+    fn log_to(&mut self, log: Box<dyn RegisterLog>) {
+        self.log = log;
     }
 }
 

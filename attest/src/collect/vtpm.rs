@@ -22,7 +22,7 @@ use super::{
     error::{CollectError, Doing as _},
     gce,
     quoter::Quoter,
-    register::{self, Closing},
+    register::{self, Closing, RegisterLog},
     session::{self, Parameters},
 };
 use crate::{
@@ -60,6 +60,7 @@ pub struct Vtpm {
     config: VtpmConfig,
     ak: AttestationKey,
     ak_certificate: Vec<u8>,
+    log: Box<dyn RegisterLog>,
 }
 
 impl std::fmt::Debug for Vtpm {
@@ -84,6 +85,7 @@ impl Vtpm {
             config,
             ak,
             ak_certificate,
+            log: Box::new(()),
         })
     }
 }
@@ -143,6 +145,10 @@ impl Attester for Vtpm {
     }
 
     fn close_boot(&mut self, events: &[Vec<u8>]) -> Result<Closing, CollectError> {
-        register::close(&mut self.quoter, events)
+        register::close(&mut self.quoter, events, &mut *self.log)
+    }
+
+    fn log_to(&mut self, log: Box<dyn RegisterLog>) {
+        self.log = log;
     }
 }

@@ -94,7 +94,7 @@ pub struct Swtpm {
 }
 
 impl Swtpm {
-    /// Makes a TPM with an EK certificate of `ca`, its SHA-256 bank active, and starts it.
+    /// Makes a TPM with an EK certificate of `ca`, its SHA-256 and SHA-384 banks active, and starts it.
     pub fn start(ca: &SwtpmCa, kind: EkKind) -> Self {
         let state = tempfile::tempdir().expect("scratch directory");
         let mut setup = Command::new("swtpm_setup");
@@ -102,7 +102,7 @@ impl Swtpm {
             "--tpm2",
             "--create-ek-cert",
             "--pcr-banks",
-            "sha256",
+            "sha256,sha384",
             "--overwrite",
         ]);
         setup

@@ -1,6 +1,7 @@
-//! `dawnkey measure`: what booting an image will be measured as, from files alone.
+//! `dawnkey measure`: what booting an image will be measured as, from files alone; and what a running system measured.
 
 mod fragment;
+mod log;
 mod secure_boot;
 mod snp;
 mod tdx;
@@ -30,6 +31,7 @@ enum Command {
     Uki(uki::UkiArgs),
     Snp(snp::SnpArgs),
     Tdx(Box<tdx::TdxArgs>),
+    Log(log::LogArgs),
 }
 
 impl MeasureArgs {
@@ -39,6 +41,7 @@ impl MeasureArgs {
             Command::Uki(args) => args.run(output),
             Command::Snp(args) => args.run(output),
             Command::Tdx(args) => args.run(output),
+            Command::Log(args) => args.run(output),
         }
     }
 }

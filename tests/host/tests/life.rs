@@ -13,9 +13,11 @@ use dawnkey_agent::hold::{Ended, Ports, Volume, hold};
 use dawnkey_agent::lease::Leases;
 use dawnkey_agent::report::Event;
 use dawnkey_agent::unlock::Outcome;
+use dawnkey_attest::cel::{Place, replay};
+use dawnkey_attest::tpm::hash::Hash;
 use dawnkey_host_tests::world::node::{Node, image};
-use dawnkey_host_tests::world::{VOLUME, World};
-use dawnkey_proto::closing::Opened;
+use dawnkey_host_tests::world::{SERVICE, VOLUME, World};
+use dawnkey_proto::closing::{Opened, Recorded};
 use dawnkey_proto::message::{OnLoss, Progress, Reason, Refusal};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -52,6 +54,21 @@ async fn two_volumes_are_made_and_opened_in_one_boot_each_and_a_third_may_be_mis
         assert_eq!(done, [(VOLUME, outcome), (OTHER, outcome)]);
         let closed_with = [VOLUME, OTHER].map(|volume| Opened { volume, generation });
         assert_eq!(finished.closed_with, closed_with);
+        let (log, pcr_15) = node.measured();
+        let place = Place::Pcr(15);
+        assert_eq!(replay(&log, place, Hash::Sha256).unwrap(), pcr_15);
+        let mut recorded: Vec<_> = closed_with
+            .map(|opened| Recorded::Unlocked {
+                service: SERVICE,
+                opened,
+            })
+            .into();
+        recorded.push(Recorded::Cap);
+        let says = log.iter().map(|record| {
+            let event = record.event().unwrap();
+            Recorded::read(&event).unwrap()
+        });
+        assert_eq!(says.collect::<Vec<_>>(), recorded);
         let [(missing, error)] = finished.missing.as_slice() else {
             panic!("one volume must be missing")
         };

@@ -25,6 +25,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+/// The service of all tests.
+pub const SERVICE: Uuid = Uuid::from_u128(0xa000_0000_0000_4000_8000_0000_0000_0001);
+
 /// The volume of all tests.
 pub const VOLUME: Uuid = Uuid::from_u128(0x5b1d_1f0e_33b6_4d6e_8f2a_5d1c_0a8f_7e21);
 

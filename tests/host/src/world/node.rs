@@ -5,10 +5,14 @@ use super::{VOLUME, World};
 use dawnkey_agent::client::Client;
 use dawnkey_agent::config::{ServiceConfig, VolumeConfig};
 use dawnkey_agent::error::{AskError, Stopped, UnlockError};
+use dawnkey_agent::measure_log::MeasureLog;
 use dawnkey_agent::report::Event;
 use dawnkey_agent::run::{Finished, Job, Ports, reopen, run};
 use dawnkey_agent::unlock::Done;
+use dawnkey_attest::cel::{self, Record};
+use dawnkey_attest::collect::Attester as _;
 use dawnkey_attest::collect::vtpm::{KeySource, Vtpm, VtpmConfig};
+use dawnkey_attest::evidence::{Evidence, Exchange};
 use dawnkey_attest::fake::{EkKind, LogBuilder, Swtpm, SwtpmCa};
 use dawnkey_attest::tpm::hash::Hash;
 use dawnkey_dm::fake::FakeMapper;
@@ -93,6 +97,22 @@ impl Node {
                 .unwrap();
         }
         std::fs::write(self.log(), log.build()).unwrap();
+        let _ = std::fs::remove_file(self.measure_log());
+    }
+
+    /// Where systemd would take down what this boot measures.
+    fn measure_log(&self) -> PathBuf {
+        self.dir.path().join("tpm2-measure.log")
+    }
+
+    /// What this boot's log of measurements says, and PCR 15 as a quote shows it.
+    pub fn measured(&self) -> (Vec<Record>, Vec<u8>) {
+        let log = std::fs::read(self.measure_log()).unwrap();
+        let Evidence::Vtpm(evidence) = self.attester().collect(&Exchange([1; 64])).unwrap() else {
+            unreachable!("a TPM gives evidence of a TPM");
+        };
+        let quoted = evidence.pcrs[0].values[15].digest.clone();
+        (cel::parse(&log).unwrap(), quoted)
     }
 
     fn log(&self) -> PathBuf {
@@ -115,13 +135,17 @@ impl Node {
 
     /// Its TPM, as the agent opens it.
     pub fn attester(&self) -> Vtpm {
-        Vtpm::open(VtpmConfig {
+        let mut vtpm = Vtpm::open(VtpmConfig {
             tcti: self.tpm.tcti(),
             bank: Hash::Sha256,
             event_log: self.log(),
             key: KeySource::Own,
         })
-        .unwrap()
+        .unwrap();
+        let rtmr = self.dir.path().join("rtmr-measure.log");
+        let log = MeasureLog::at(self.measure_log(), rtmr, |event| panic!("{event}"));
+        vtpm.log_to(Box::new(log));
+        vtpm
     }
 
     /// Its disks.
