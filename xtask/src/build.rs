@@ -76,6 +76,8 @@ pub struct StandIns {
     pub io: PathBuf,
     /// `dawnkey-test-pki`, for the host.
     pub pki: PathBuf,
+    /// `dawnkey-test-proxy`, for the host.
+    pub proxy: PathBuf,
     /// The agent with the feature `adopted`, for guests.
     pub adopting: PathBuf,
 }
@@ -87,7 +89,12 @@ pub struct StandIns {
 pub fn stand_ins(workspace: &Workspace) -> Result<StandIns, XtaskError> {
     let mut cargo = workspace.cargo();
     command::run(cargo.args(["build", "--locked", "--quiet", "-p", "dawnkey-test-devices"]))?;
-    let names = ["dawnkey-test-tee", "dawnkey-test-io", "dawnkey-test-pki"];
+    let names = [
+        "dawnkey-test-tee",
+        "dawnkey-test-io",
+        "dawnkey-test-pki",
+        "dawnkey-test-proxy",
+    ];
     let dir = stripped(workspace, &names)?;
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--locked", "--quiet", "-p", "dawnkey-agent"]);
@@ -101,6 +108,7 @@ pub fn stand_ins(workspace: &Workspace) -> Result<StandIns, XtaskError> {
         tee: dir.join("dawnkey-test-tee"),
         io: dir.join("dawnkey-test-io"),
         pki: dir.join("dawnkey-test-pki"),
+        proxy: dir.join("dawnkey-test-proxy"),
     })
 }
 

@@ -120,6 +120,7 @@ pub fn prepare(workspace: &Workspace, binaries: &Binaries) -> Result<PathBuf, Xt
         direct,
         tools,
         test_pki: stand_ins.pki,
+        test_proxy: stand_ins.proxy,
         platforms,
         operator: dir.join("service"),
         tpm_maker: dir.join("tpm-maker"),

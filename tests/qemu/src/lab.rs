@@ -71,6 +71,8 @@ pub struct Lab {
     pub tools: Direct,
     /// `dawnkey-test-pki`
     pub test_pki: PathBuf,
+    /// `dawnkey-test-proxy`
+    pub test_proxy: PathBuf,
     /// Roots, collateral and platforms of the mock manufacturers.
     pub platforms: PathBuf,
     /// Directory of `dawnkey init` with the policy.
@@ -152,13 +154,7 @@ impl Lab {
         self.scene_with(|operator| {
             operator.adopt_endorsements(&self.platforms)?;
             operator.adopt_policy(&self.platforms)?;
-            let policy = operator.policy();
-            let place = || format!("edit {}", policy.display());
-            let text = fs::read_to_string(&policy).doing(place)?;
-            if !text.contains(from) {
-                return Err(VmError::Lab(format!("the policy has no `{from}`")));
-            }
-            fs::write(&policy, text.replacen(from, to, 1)).doing(place)
+            operator.edit_policy(from, to)
         })
     }
 

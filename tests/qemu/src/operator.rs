@@ -141,6 +141,20 @@ impl Operator {
         self.dawnkey(&["policy", "lint", &policy]).map(drop)
     }
 
+    /// Replaces the first place of a text in the policy.
+    ///
+    /// # Errors
+    /// [`VmError::Lab`] when the policy has no such text.
+    pub fn edit_policy(&self, from: &str, to: &str) -> Result<(), VmError> {
+        let policy = self.policy();
+        let place = || format!("edit {}", policy.display());
+        let text = fs::read_to_string(&policy).doing(place)?;
+        if !text.contains(from) {
+            return Err(VmError::Lab(format!("the policy has no `{from}`")));
+        }
+        fs::write(&policy, text.replacen(from, to, 1)).doing(place)
+    }
+
     /// Gives the service a store of endorsements that it may not add to from the network.
     ///
     /// # Errors
@@ -347,6 +361,11 @@ id = "{VOLUME}"
     pub fn service_ca(&self) -> Result<String, VmError> {
         let path = self.dir.join("ca.pem");
         fs::read_to_string(&path).doing(|| format!("read {}", path.display()))
+    }
+
+    /// Files of the service's certificate and of its key, PEM: what an attacker would want to have.
+    pub fn identity(&self) -> [PathBuf; 2] {
+        ["server.pem", "server.key"].map(|name| self.dir.join(name))
     }
 
     /// The policy file.

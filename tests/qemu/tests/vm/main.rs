@@ -33,3 +33,4 @@ mod story;
 mod tee_unlock;
 mod unlock;
 mod wipe_kills;
+mod worlds;
