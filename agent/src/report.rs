@@ -6,6 +6,7 @@
 
 mod event;
 mod lines;
+mod remedy;
 mod summary;
 mod wording;
 

@@ -1,6 +1,7 @@
 //! The line that each event makes.
 
 use super::Event;
+use super::remedy::remedy;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
@@ -139,13 +140,26 @@ impl fmt::Display for Event {
                 problem,
             } => write!(
                 f,
-                " step={step} exit={exit_code} problem={}",
-                Quoted(problem)
+                " step={step} exit={exit_code} problem={}{}",
+                Quoted(problem),
+                Remedy(remedy(step, *exit_code))
             ),
             Self::DiskBlank
             | Self::Challenged
             | Self::LeaseKept
             | Self::LeaseEnded { problem: None } => Ok(()),
+        }
+    }
+}
+
+/// What to do, behind a problem, where there is something to say.
+struct Remedy(Option<&'static str>);
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(text) => write!(f, " remedy={}", Quoted(text)),
+            None => Ok(()),
         }
     }
 }

@@ -127,8 +127,8 @@ pub const WORLDS: &[World] = &[
         before: "",
         weather: calm,
         did: None,
-        ends: (21, "binder-mismatch", "TLS"),
-        advice: "",
+        ends: (21, "binder-mismatch", "a proxy must"),
+        advice: "change what the refusal names",
     },
     World {
         name: "forger-with-the-services-key",
@@ -138,7 +138,7 @@ pub const WORLDS: &[World] = &[
         weather: calm,
         did: None,
         ends: (31, "", "open the volume key's seal"),
-        advice: "",
+        advice: "a key that does not fit belongs to another copy of the disk or to another service",
     },
     World {
         name: "replay-of-a-session",
