@@ -37,6 +37,8 @@ impl Audience {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Active {
     pub(crate) number: DeviceNumber,
+    /// Device-mapper UUID.
+    pub(crate) uuid: String,
     pub(crate) sectors: u64,
     pub(crate) target: String,
 }
@@ -145,8 +147,10 @@ impl Devices {
                 };
                 let mut targets = targets.into_iter();
                 let one = targets.next().filter(|_| targets.next().is_none());
+                let uuid = info.uuid().map(ToString::to_string).unwrap_or_default();
                 Ok(one.map(|(_, sectors, target, _)| Active {
                     number,
+                    uuid,
                     sectors,
                     target,
                 }))
@@ -174,9 +178,18 @@ impl Devices {
 
     /// What the kernel says of a table that is loaded and not started.
     fn loaded(&self, name: &str) -> Result<Loaded, MapError> {
+        self.words(name, DmFlags::DM_QUERY_INACTIVE_TABLE)
+    }
+
+    /// What the kernel says of the table of a device that is started.
+    pub(crate) fn running(&self, name: &str) -> Result<Loaded, MapError> {
+        self.words(name, DmFlags::empty())
+    }
+
+    fn words(&self, name: &str, which: DmFlags) -> Result<Loaded, MapError> {
         let id = dm_name(name)?;
         let words = |flags: DmFlags| {
-            let options = DmOptions::default().set_flags(DmFlags::DM_QUERY_INACTIVE_TABLE | flags);
+            let options = DmOptions::default().set_flags(which | flags);
             let (_, targets) = self
                 .0
                 .table_status(&DevId::Name(id), options)

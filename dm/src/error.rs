@@ -9,6 +9,7 @@ use crate::adopt::AdoptError;
 use crate::blank::Content;
 use crate::disk::OpenError;
 use crate::geometry::{BadLayout, DiskTooSmall, Integrity};
+use crate::handed::HandedError;
 use crate::header::{HeaderError, SealError};
 use crate::keyring::KeyringError;
 use crate::superblock::SuperblockError;
@@ -220,6 +221,29 @@ pub enum MapError {
         device: String,
         /// What differs.
         source: TakenError,
+    },
+    /// The system is to open a volume of which only a part can be used.
+    #[error("hand the volume on {device} to the system: not all of it is wiped yet, and the system opens whole volumes only; \
+             open it with `open = \"agent\"` until `dawnkey-agent status` shows 100 percent", device = device.display())]
+    NotWhole {
+        /// The disk.
+        device: PathBuf,
+    },
+    /// The system did not open the volume.
+    #[error("let the system open {name}: {detail}")]
+    Handing {
+        /// The mapping.
+        name: MappedName,
+        /// Why not.
+        detail: String,
+    },
+    /// The system opened something else than what was validated.
+    #[error("check what the system opened as {name}")]
+    Handed {
+        /// The mapping.
+        name: MappedName,
+        /// What differs.
+        source: HandedError,
     },
     /// The key could not be put into the kernel's keyring, or not taken out.
     #[error(transparent)]

@@ -8,7 +8,7 @@ use crate::disk::OpenError;
 use crate::error::MapError;
 use crate::geometry::Integrity;
 use crate::header::{self, REGION_BYTES, parse};
-use crate::mapper::{Found, Grant, Mapper, Rotation, Wanted, Wipe};
+use crate::mapper::{Found, Grant, Mapper, Opener, Rotation, Wanted, Wipe};
 use crate::tables::MappedName;
 use crate::testing::{OneDisk, Remembered};
 use crate::volumes::Volumes;
@@ -34,6 +34,7 @@ pub(crate) fn wanted() -> Wanted {
         filesystem: None,
         wipe: Wipe::UpFront,
         grow: false,
+        opener: Opener::Ours,
     }
 }
 
@@ -282,4 +283,32 @@ fn finding_writes_nothing() {
         assert_eq!(disk.lock().log, []);
     }
     assert!(header::parse(&[]).is_err());
+}
+
+#[test]
+fn a_volume_that_is_not_wholly_wiped_is_not_handed_to_the_system() {
+    let (_, mut volumes) = blank();
+    let wanted = Wanted {
+        wipe: Wipe::Behind {
+            prefix_bytes: Wipe::LEAST_PREFIX_BYTES,
+        },
+        ..wanted()
+    };
+    let Found::Blank(empty) = volumes.find(&wanted).unwrap() else {
+        panic!("not blank");
+    };
+    let first = Grant {
+        epoch: 1,
+        generation: 1,
+    };
+    volumes.format(empty, &dek(), first, &mut |_| {}).unwrap();
+    assert!(matches!(volumes.find(&wanted), Ok(Found::Volume(_))));
+    let handed = Wanted {
+        opener: Opener::System,
+        ..wanted
+    };
+    assert!(matches!(
+        volumes.find(&handed),
+        Err(MapError::NotWhole { .. })
+    ));
 }

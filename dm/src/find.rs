@@ -9,7 +9,7 @@ use crate::disk::{Access, Disk, Disks, OpenError};
 use crate::error::{MapError, Unreadable};
 use crate::geometry::Layout;
 use crate::header::{self, HeaderError, Parsed, REGION_BYTES};
-use crate::mapper::{BlankDisk, Found, SealedVolume, Wanted};
+use crate::mapper::{BlankDisk, Found, Opener, SealedVolume, Wanted};
 
 /// A disk that says, in either copy, whole or damaged, that it carries the volume.
 struct Claim {
@@ -105,6 +105,9 @@ fn volume(disks: &dyn Disks, claim: Claim, wanted: &Wanted) -> Result<SealedVolu
             wanted: wanted.journal_mac,
         });
     }
+    if wanted.opener == Opener::System && !header.layout().is_ready() {
+        return Err(MapError::NotWhole { device });
+    }
     let disk = disks.open(&device, Access::Write)?;
     refuse_in_use(disks, disk.as_ref())?;
     let (bytes, needed) = (disk.bytes(), header.layout().needed_disk_bytes());
@@ -122,6 +125,7 @@ fn volume(disks: &dyn Disks, claim: Claim, wanted: &Wanted) -> Result<SealedVolu
         condition,
         name: wanted.name.clone(),
         grown,
+        opener: wanted.opener,
     })
 }
 
@@ -149,6 +153,7 @@ fn blank(disks: &dyn Disks, device: &Path, wanted: &Wanted) -> Result<BlankDisk,
             volume: wanted.volume,
             name: wanted.name.clone(),
             filesystem: wanted.filesystem,
+            opener: wanted.opener,
         }),
         Some(blank::Content::Luks) => Err(damaged(disk.as_ref())),
         Some(content) => Err(MapError::NotBlank {

@@ -9,13 +9,16 @@ use dawnkey_secret::{Dek, VolumeKey};
 use crate::devices::Devices;
 use crate::disk::{Disk, SystemDisks};
 use crate::error::MapError;
+use crate::handed;
+use crate::handing::{Handing, Offer};
+use crate::header::Detached;
 use crate::mapper::{
-    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, Rotation, SealedVolume, Timings,
-    Wanted,
+    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Opener, Progress, Rotation, SealedVolume,
+    Timings, Wanted,
 };
 use crate::stack::{self, Lower};
 use crate::superblock;
-use crate::tables::{MappedName, Writing};
+use crate::tables::{DeviceNumber, MappedName, Writing};
 use crate::volumes::{Activated, Activation, Plan, Volumes, check_superblock, timed};
 use crate::{mkfs, wipe};
 
@@ -29,8 +32,18 @@ impl KernelMapper {
     pub fn new() -> Self {
         Self(Volumes {
             disks: SystemDisks,
-            activation: KernelActivation { devices: None },
+            activation: KernelActivation {
+                devices: None,
+                handing: None,
+            },
         })
+    }
+
+    /// Hands volumes that the system is to open to it in this way.
+    #[must_use]
+    pub fn with_handing(mut self, handing: Box<dyn Handing>) -> Self {
+        self.0.activation.handing = Some(handing);
+        self
     }
 }
 
@@ -75,9 +88,15 @@ impl Mapper for KernelMapper {
 }
 
 /// Keeps the device-mapper context between calls.
-#[derive(Debug)]
 struct KernelActivation {
     devices: Option<Devices>,
+    handing: Option<Box<dyn Handing>>,
+}
+
+impl std::fmt::Debug for KernelActivation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KernelActivation").finish_non_exhaustive()
+    }
 }
 
 impl KernelActivation {
@@ -90,6 +109,32 @@ impl KernelActivation {
             device: "/dev/mapper/control".into(),
             detail: "no context".into(),
         })
+    }
+
+    /// Lets the system map the volume, and judges what it has mapped.
+    fn hand(
+        &mut self,
+        plan: &Plan<'_>,
+        disk: DeviceNumber,
+        key: &VolumeKey,
+        timings: &mut Timings,
+    ) -> Result<Activated, MapError> {
+        let detached = Detached::new(plan.volume, &plan.layout, key)?;
+        let refused = |detail| MapError::Handing {
+            name: plan.name.clone(),
+            detail,
+        };
+        let handing = self.handing.as_deref_mut();
+        let handing = handing.ok_or_else(|| refused("nothing here hands volumes on".into()))?;
+        let offer = Offer {
+            name: plan.name,
+            disk,
+            header: &detached.bytes,
+            key: &detached.key,
+        };
+        timed(&mut timings.crypt, || handing.hand(&offer)).map_err(refused)?;
+        drop(detached);
+        handed::check(self.devices()?, plan, disk)
     }
 }
 
@@ -138,18 +183,24 @@ impl Activation for KernelActivation {
         key: &VolumeKey,
         timings: &mut Timings,
     ) -> Result<Activated, MapError> {
-        let lower = Lower {
-            disk: stack::number_of(disk)?,
-            writing: Writing::Journal,
-            key,
-        };
-        let devices = self.devices()?;
+        let number = stack::number_of(disk)?;
         if plan.layout.integrity().has_tags() {
             check_superblock(disk, plan, superblock::check)?;
         }
-        stack::map(devices, plan, &lower, timings).inspect_err(|_| {
+        let mapped = match plan.opener {
+            Opener::System => self.hand(plan, number, key, timings),
+            Opener::Ours => {
+                let lower = Lower {
+                    disk: number,
+                    writing: Writing::Journal,
+                    key,
+                };
+                stack::map(self.devices()?, plan, &lower, timings)
+            }
+        };
+        mapped.inspect_err(|_| {
             // The first error is the one to report.
-            let _ = stack::unmap(devices, plan.name);
+            let _ = self.deactivate(plan.name);
         })
     }
 

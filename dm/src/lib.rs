@@ -11,6 +11,7 @@
 //! - [`swap`]: swap space under a key of the boot.
 //! - [`running`]: closing and stopping what is mapped.
 //! - [`blank`]: what is on a disk that is not a volume. [`erase`]: making one that is a volume into such.
+//! - [`handing`]: letting the system's own tools open a volume with what was validated.
 //! - [`behind`]: wiping the rest of a volume that is in use already.
 //!
 //! Opening: the header is read once, into memory. Its seal must open under the DEK before anything is mapped; the
@@ -39,6 +40,8 @@ mod faults;
 mod fickle;
 mod find;
 pub mod geometry;
+mod handed;
+pub mod handing;
 pub mod header;
 mod integrity;
 mod kernel;
@@ -60,12 +63,13 @@ mod wipe;
 
 pub use error::{MapError, Unreadable};
 pub use geometry::{Integrity, Layout};
+pub use handed::HandedError;
 pub use header::{Condition, HeaderError, HeaderSeen, Next, SealError, SealedHeader};
 pub use kernel::KernelMapper;
 pub use keyring::KeyringError;
 pub use mapper::{
-    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, Ready, Rotation, SealedVolume,
-    Timings, Wanted, Wipe,
+    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Opener, Progress, Ready, Rotation,
+    SealedVolume, Timings, Wanted, Wipe,
 };
 pub use tables::{BadName, DeviceNumber, MappedName};
 pub use taken::TakenError;

@@ -85,6 +85,16 @@ impl Ready {
     }
 }
 
+/// Who opens a volume when its key is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Opener {
+    /// This crate, by device-mapper.
+    #[default]
+    Ours,
+    /// The system's own `systemd-cryptsetup`, with a header and a passphrase of ours: see [`crate::handing`].
+    System,
+}
+
 /// Which volume is wanted, from measured configuration.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -104,6 +114,8 @@ pub struct Wanted {
     pub wipe: Wipe,
     /// Whether the volume becomes larger when its disk has.
     pub grow: bool,
+    /// Who opens it.
+    pub opener: Opener,
 }
 
 /// What was found.
@@ -123,6 +135,7 @@ pub struct SealedVolume {
     pub(crate) name: MappedName,
     /// The layout that the volume gets because its disk has grown.
     pub(crate) grown: Option<Layout>,
+    pub(crate) opener: Opener,
 }
 
 impl SealedVolume {
@@ -167,6 +180,7 @@ pub struct BlankDisk {
     pub(crate) volume: Uuid,
     pub(crate) name: MappedName,
     pub(crate) filesystem: Option<Filesystem>,
+    pub(crate) opener: Opener,
 }
 
 impl BlankDisk {

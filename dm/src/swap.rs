@@ -21,6 +21,7 @@ use crate::disk::{Access, AlignedBuffer, Disk, Disks, IO_UNIT, OsDisk, SystemDis
 use crate::error::MapError;
 use crate::geometry::{Integrity, Layout};
 use crate::header::SealError;
+use crate::mapper::Opener;
 use crate::mapper::Timings;
 use crate::stack::{self, Lower};
 use crate::syscalls;
@@ -54,6 +55,7 @@ pub fn start(device: &Path, name: &MappedName) -> Result<PathBuf, MapError> {
         })?,
         name,
         wiped_before: None,
+        opener: Opener::Ours,
     };
     let key = VolumeKey::fill(plan.layout.integrity().volume_key_bytes(), |bytes| {
         aws_lc_rs::rand::fill(bytes).map_err(|_| SealError::Random)

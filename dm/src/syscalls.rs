@@ -1,12 +1,13 @@
-//! The kernel calls that have no safe wrapper: two block-device ioctls, one of ext4, `add_key`, `keyctl`, `swapon`.
+//! The kernel calls that have no safe wrapper: two block-device ioctls, one of ext4, `add_key`, `keyctl`, `swapon`,
+//! `pidfd_open`.
 #![allow(unsafe_code)]
 // JUSTIFICATION: BLKGETSIZE64, BLKROGET and EXT4_IOC_RESIZE_FS exist only as ioctls, and neither std, nix nor another
-// dependency wraps them, or add_key(2) and keyctl(2) for `logon` keys, or swapon(2). Every function below is safe to call with any argument.
+// dependency wraps them, or add_key(2) and keyctl(2) for `logon` keys, or swapon(2), or pidfd_open(2). Every function below is safe to call with any argument.
 
 use std::ffi::{CStr, c_int, c_long};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// `KEY_SPEC_THREAD_KEYRING`: seen by this thread only, gone with it.
 const THREAD_KEYRING: c_long = -1;
@@ -53,6 +54,17 @@ pub(crate) fn swap_on(device: &CStr) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// A descriptor of a process that can be read from when the process has ended.
+pub(crate) fn open_process(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes two numbers and touches no memory of this process.
+    let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match c_int::try_from(descriptor) {
+        // SAFETY: the kernel has just made this descriptor, and nothing else knows of it.
+        Ok(descriptor) if descriptor >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

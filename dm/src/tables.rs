@@ -95,6 +95,8 @@ pub(crate) type Table = (u64, u64, String, String);
 pub(crate) const JOURNAL_MAC: &str = "journal_mac:hmac(sha256):";
 /// Target type of the device of a volume that is not ready yet.
 pub(crate) const LINEAR: &str = "linear";
+/// Target type of the layer that carries the tags.
+pub(crate) const INTEGRITY: &str = "integrity";
 /// Target type of the encrypting layer.
 pub(crate) const CRYPT: &str = "crypt";
 
@@ -154,7 +156,7 @@ pub(crate) fn integrity(
         parameters.push_str(" fix_hmac ");
         parameters.push_str(&journal_mac(key));
     }
-    (0, sectors, "integrity".into(), parameters)
+    (0, sectors, INTEGRITY.into(), parameters)
 }
 
 /// The dm-crypt layer, over the dm-integrity layer or over the disk itself.

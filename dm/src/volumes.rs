@@ -13,8 +13,8 @@ use crate::find;
 use crate::geometry::{DATA_OFFSET_BYTES, Layout};
 use crate::header::{Condition, Next, SealedHeader};
 use crate::mapper::{
-    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Progress, Ready, Rotation, SealedVolume,
-    Timings, Wanted,
+    BlankDisk, Filesystem, Found, Grant, Mapped, Mapper, Opener, Progress, Ready, Rotation,
+    SealedVolume, Timings, Wanted,
 };
 use crate::superblock::{SUPERBLOCK_BYTES, SuperblockError};
 use crate::tables::MappedName;
@@ -28,6 +28,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) name: &'a MappedName,
     /// How far an earlier wipe of this volume may have come, in sectors; `None` if there was none.
     pub(crate) wiped_before: Option<u64>,
+    /// Who maps it.
+    pub(crate) opener: Opener,
 }
 
 /// A mapped volume.
@@ -95,6 +97,7 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
             name,
             condition,
             grown,
+            opener,
         } = volume;
         let mut timings = Timings::default();
         let keys = keys(&header, dek, grant, rotation)?;
@@ -105,6 +108,7 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
             layout: grown.unwrap_or(sealed),
             name: &name,
             wiped_before: Some(sealed.data_sectors()),
+            opener,
         };
         let activated = self
             .activation
@@ -131,6 +135,7 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
             mut disk,
             header,
             name,
+            opener,
             ..
         } = volume;
         let mut timings = Timings::default();
@@ -141,6 +146,7 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
             layout,
             name: &name,
             wiped_before: Some(layout.data_sectors()),
+            opener,
         };
         let activated = self
             .activation
@@ -169,6 +175,7 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
             volume,
             name,
             filesystem,
+            opener,
         } = blank;
         let mut timings = Timings::default();
         let (header, key) = timed(&mut timings.seal, || {
@@ -179,6 +186,7 @@ impl<D: Disks, A: Activation> Mapper for Volumes<D, A> {
             layout,
             name: &name,
             wiped_before: None,
+            opener,
         };
         self.activation.prepare(
             &plan,

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use dawnkey_dm::header::Detached;
 use dawnkey_dm::{Integrity, Layout, SealedHeader};
 use dawnkey_secret::{Dek, VolumeKey};
 use uuid::Uuid;
@@ -158,5 +159,71 @@ fn segment_and_size_are_those_of_volumes_that_cryptsetup_made() {
         let region = header.encode();
         let text = String::from_utf8_lossy(region.as_slice());
         assert!(text.contains(&segment), "{text}");
+    }
+}
+
+/// The header for the system's own tools opens with its passphrase, read as a file's bytes, and with no other; the volume
+/// key behind it is the one that was put in.
+#[test]
+fn cryptsetup_opens_the_detached_header_with_its_passphrase_and_no_other() {
+    for integrity in Integrity::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::for_disk(integrity, DISK_BYTES).unwrap();
+        let len = integrity.volume_key_bytes();
+        let key = VolumeKey::fill(len, |bytes| {
+            bytes.copy_from_slice(
+                &(0..len)
+                    .map(|at| u8::try_from(at).unwrap())
+                    .collect::<Vec<_>>(),
+            );
+            Ok::<_, ()>(())
+        })
+        .unwrap();
+        let detached = Detached::new(VOLUME, &layout, &key).unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (header, right) = (
+            file("header", &detached.bytes),
+            file("right", detached.key.expose()),
+        );
+        let mut other = *detached.key.expose();
+        other[31] ^= 1;
+        let wrong = file("wrong", &other);
+        // Every byte of the disk but its header is there; the disk's header is not looked at.
+        let disk = dir.path().join("disk");
+        std::fs::write(&disk, vec![0; usize::try_from(DISK_BYTES).unwrap()]).unwrap();
+        let open = |passphrase: &str| {
+            let arguments = [
+                "open",
+                "--test-passphrase",
+                "--header",
+                &header,
+                "--key-file",
+                passphrase,
+            ];
+            run("cryptsetup", &arguments, &disk)
+        };
+        let (opened, text) = open(&right);
+        assert!(opened, "{integrity}: {text}");
+        assert!(!open(&wrong).0);
+        let dumped = dir.path().join("dumped");
+        let arguments = [
+            "luksDump",
+            "--batch-mode",
+            "--dump-volume-key",
+            "--volume-key-file",
+            dumped.to_str().unwrap(),
+            "--key-file",
+            &right,
+        ];
+        let (ended, text) = run("cryptsetup", &arguments, Path::new(&header));
+        assert!(ended, "{text}");
+        assert_eq!(std::fs::read(dumped).unwrap(), key.expose());
+        let (_, text) = run("cryptsetup", &["luksDump"], Path::new(&header));
+        assert!(text.contains("UUID:          \t0f0e0d0c-0b0a-4908-8706-050403020100"));
+        assert!(!text.contains("0: dawnkey"), "a token is left: {text}");
     }
 }

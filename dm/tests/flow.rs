@@ -98,6 +98,7 @@ fn wanted(device: Option<&Path>) -> Wanted {
         filesystem: Some(Filesystem::Ext4),
         wipe: Wipe::UpFront,
         grow: false,
+        opener: dawnkey_dm::Opener::Ours,
     }
 }
 

@@ -112,6 +112,12 @@ fixed!(
     32
 );
 
+fixed!(
+    /// Opens the one keyslot of a header that is made for one boot and for the system's own tools.
+    SlotKey,
+    32
+);
+
 /// Key of the block cipher: 64 bytes for AES-256-XTS, 96 with an HMAC-SHA256 key behind it.
 pub struct VolumeKey(Zeroizing<Vec<u8>>);
 

@@ -93,6 +93,7 @@ impl FakeMapper {
             filesystem: None,
             wipe: Wipe::UpFront,
             grow: false,
+            opener: dawnkey_dm::Opener::Ours,
         }
     }
 

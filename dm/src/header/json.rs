@@ -98,7 +98,7 @@ struct TokenLayout {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Segment {
+pub(super) struct Segment {
     r#type: String,
     offset: String,
     size: String,
@@ -149,11 +149,6 @@ fn document(fields: &Fields) -> Document {
     } else {
         0
     };
-    let journal_integrity = if layout.journal_mac() {
-        JOURNAL_MAC
-    } else {
-        NO_JOURNAL
-    };
     Document {
         keyslots: Nothing {},
         tokens: Only {
@@ -175,19 +170,7 @@ fn document(fields: &Fields) -> Document {
             },
         },
         segments: Only {
-            only: Segment {
-                r#type: "crypt".into(),
-                offset: DATA_OFFSET_BYTES.to_string(),
-                size: "dynamic".into(),
-                iv_tweak: "0".into(),
-                encryption: integrity.encryption().into(),
-                sector_size: BLOCK_BYTES,
-                integrity: integrity.luks_type().map(|kind| SegmentIntegrity {
-                    r#type: kind.into(),
-                    journal_encryption: NO_JOURNAL.into(),
-                    journal_integrity: journal_integrity.into(),
-                }),
-            },
+            only: segment(layout),
         },
         digests: Only {
             only: KeyDigest {
@@ -204,6 +187,29 @@ fn document(fields: &Fields) -> Document {
             json_size: super::binary::JSON_BYTES.to_string(),
             keyslots_size: KEYSLOTS_BYTES.to_string(),
         },
+    }
+}
+
+/// The one segment of a volume.
+pub(super) fn segment(layout: &Layout) -> Segment {
+    let integrity = layout.integrity();
+    let journal_integrity = if layout.journal_mac() {
+        JOURNAL_MAC
+    } else {
+        NO_JOURNAL
+    };
+    Segment {
+        r#type: "crypt".into(),
+        offset: DATA_OFFSET_BYTES.to_string(),
+        size: "dynamic".into(),
+        iv_tweak: "0".into(),
+        encryption: integrity.encryption().into(),
+        sector_size: BLOCK_BYTES,
+        integrity: integrity.luks_type().map(|kind| SegmentIntegrity {
+            r#type: kind.into(),
+            journal_encryption: NO_JOURNAL.into(),
+            journal_integrity: journal_integrity.into(),
+        }),
     }
 }
 

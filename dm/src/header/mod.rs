@@ -9,8 +9,10 @@
 
 mod binary;
 mod copies;
+mod detached;
 mod error;
 mod json;
+mod keyslot;
 mod seal;
 mod shape;
 mod suspects;
@@ -28,6 +30,7 @@ use json::Fields;
 pub use binary::COPY_BYTES as HEADER_COPY_BYTES;
 pub(crate) use binary::whole as copy_is_whole;
 pub use copies::{Condition, Parsed, claimed_volumes, has_luks_magic, parse};
+pub use detached::Detached;
 pub(crate) use seal::journal_key;
 
 pub use error::{CopyError, CopyName, HeaderError, SealError, Torn};

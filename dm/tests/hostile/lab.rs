@@ -161,6 +161,7 @@ impl Lab {
             filesystem: None,
             wipe: self.shape.wipe,
             grow: false,
+            opener: dawnkey_dm::Opener::Ours,
         }
     }
 

@@ -297,6 +297,7 @@ pub(super) fn state_volume(volume: Uuid, disk: &Path) -> VolumeConfig {
             filesystem: None,
             wipe: dawnkey_dm::Wipe::UpFront,
             grow: false,
+            opener: dawnkey_dm::Opener::Ours,
         },
         required: true,
         adopted: false,
