@@ -8,6 +8,7 @@ mod maintenance;
 mod secret;
 mod status;
 mod unlock;
+mod wait;
 mod wipe;
 
 pub use config::show as config_show;
@@ -18,6 +19,7 @@ pub use maintenance::{close, reopen};
 pub use secret::secret;
 pub use status::status;
 pub use unlock::unlock;
+pub use wait::{Until, wait};
 pub use wipe::wipe;
 
 use crate::client::Client;

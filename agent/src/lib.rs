@@ -11,6 +11,7 @@
 //! | [`config`] | the measured file: pins, budgets, the volumes |
 //! | [`discover`] | where the service may be: addresses from anywhere, never a pin |
 //! | [`connect`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
+//! | [`crypttab`] | volumes that systemd-cryptsetup opens: a validated header and a key socket |
 //! | [`recovery`] | what is done when no service answers: an operator's grant |
 //! | [`diagnose`] | why the service cannot be had, for people |
 //! | [`retry`] | budget, deadlines, back-off |
@@ -30,6 +31,7 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod connect;
+pub mod crypttab;
 pub mod diagnose;
 pub mod discover;
 pub mod error;

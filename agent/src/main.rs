@@ -16,6 +16,7 @@ Examples:
   dawnkey-agent secret -- dawnkey-keyservice --config ks.toml --master-secret-fd 0
                                                          get the secret of this node and hand it to a key service
   dawnkey-agent wipe state                               finish the wipe behind it
+  dawnkey-agent wait state --for open                    until a volume of /etc/crypttab is open and confirmed
   dawnkey-agent --json status                            what is mapped, as one object
   dawnkey-agent diagnose                                 why the key service cannot be had
   dawnkey-agent config show                              every value with where it comes from
@@ -79,6 +80,14 @@ enum Command {
         /// The volume's name under /dev/mapper.
         name: String,
     },
+    /// Wait until a volume of /etc/crypttab has come so far; for systemd-cryptsetup@NAME.service.
+    Wait {
+        /// The volume's name under /dev/mapper. One that the configuration does not give to crypttab is not waited for.
+        name: String,
+        /// What is waited for.
+        #[arg(long = "for", value_enum)]
+        until: command::Until,
+    },
     /// Get the node's secret, then become a command that finds it on standard input, 32 bytes.
     ///
     /// For a key service in a confidential VM that has its master secret from a peer.
@@ -126,6 +135,7 @@ fn main() -> ExitCode {
         Command::Wipe { name } => command::wipe(&config, &name),
         Command::Close { name } => command::close(&config, &name),
         Command::Reopen { name } => command::reopen(&config, &name),
+        Command::Wait { name, until } => command::wait(&config, &name, until),
         Command::Secret { command } => command::secret(&config, &command),
         Command::Status => command::status(&config, json),
     };

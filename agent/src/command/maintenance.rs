@@ -8,7 +8,7 @@ use crate::lease::{KernelLeases, holder};
 use crate::random;
 use crate::report::{self, Event, Failure};
 use crate::run::{self, Job, Ports};
-use dawnkey_dm::{KernelMapper, running};
+use dawnkey_dm::{KernelMapper, Opener, running};
 use std::path::{Path, PathBuf};
 
 /// Takes a mapping that nothing uses away, and its key out of the kernel.
@@ -79,7 +79,10 @@ pub fn reopen(file: &Path, name: &str) -> Result<u8, Stop> {
         .iter()
         .filter(|volume| volume.wanted.volume == id);
     for volume in wanted {
-        let opened = run::reopen(&job, volume, &closed_with, &mut ports);
+        // One of /etc/crypttab as well: no unit of the system waits for it any more.
+        let mut volume = volume.clone();
+        volume.wanted.opener = Opener::Ours;
+        let opened = run::reopen(&job, &volume, &closed_with, &mut ports);
         runtime()?
             .block_on(opened)
             .map_err(|stopped| Stop::of(&stopped))?;

@@ -5,7 +5,9 @@ use super::{Stop, load_protected, runtime};
 use crate::attester;
 use crate::boot;
 use crate::client::Client;
-use crate::config::SwapConfig;
+use crate::config::{SwapConfig, VolumeConfig};
+use crate::crypttab::progress::{self, Progress};
+use crate::crypttab::{self, Crypttab, Places};
 use crate::error::chain;
 use crate::lease::KernelLeases;
 use crate::measure_log::MeasureLog;
@@ -13,9 +15,11 @@ use crate::random;
 use crate::recovery::{Recovery, standard_input};
 use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
 use crate::run::{Job, Ports, run_or_recover};
-use dawnkey_dm::{KernelMapper, swap};
+use dawnkey_dm::handing::Handing;
+use dawnkey_dm::{KernelMapper, MappedName, Opener, swap};
 use std::path::Path;
 use std::time::Instant;
+use uuid::Uuid;
 
 /// Unlocks the volumes. With `json` the report goes to standard output.
 ///
@@ -35,6 +39,8 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
             report: None,
         });
     }
+    // From here on its units are told what became of each volume, whatever happens.
+    let mut handed = Handed::of(&config.volumes);
     report::console(&Event::Started {
         volumes: config.volumes.len(),
         node: config.node_name.clone(),
@@ -50,7 +56,7 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
         })
         .map_err(|e| Stop::at("attester", 10)(&e))?;
     attester.log_to(Box::new(MeasureLog::system(report::console)));
-    let mut mapper = KernelMapper::new();
+    let mut mapper = KernelMapper::new().with_handing(handed.handing());
     let mut ports = Ports {
         service: &mut service,
         attester: &mut attester,
@@ -71,6 +77,7 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
     let running = run_or_recover(&job, &mut ports, recovery.as_mut());
     match runtime()?.block_on(running) {
         Ok(finished) => {
+            handed.tell(|id| finished.done.iter().any(|done| done.volume == id));
             if let Err(error) = boot::leave(&boot::file(), &finished) {
                 let problem = error.to_string();
                 report::console(&Event::BootNotRecorded { problem });
@@ -91,6 +98,56 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
             at_the_end(&config.service, stop.failure.exit_code);
             Err(stop)
         }
+    }
+}
+
+/// The volumes that the system opens, and what its units are told of them.
+struct Handed {
+    places: Places,
+    volumes: Vec<(Uuid, MappedName)>,
+}
+
+impl Handed {
+    /// Nothing was said of them yet.
+    fn of(volumes: &[VolumeConfig]) -> Self {
+        let places = Places::of_the_system();
+        let wanted = volumes.iter().map(|volume| &volume.wanted);
+        let handed = wanted.filter(|wanted| wanted.opener == Opener::System);
+        let volumes: Vec<_> = handed
+            .map(|wanted| (wanted.volume, wanted.name.clone()))
+            .collect();
+        for (_, name) in &volumes {
+            progress::forget(places.run(), name);
+        }
+        Self { places, volumes }
+    }
+
+    /// What hands their keys over.
+    fn handing(&self) -> Box<dyn Handing> {
+        let report = Box::new(report::console);
+        Box::new(Crypttab::new(self.places.clone(), crypttab::LIMIT, report))
+    }
+
+    /// Says which of them are open now, and that the others will not be.
+    fn tell(&mut self, is_open: impl Fn(Uuid) -> bool) {
+        for (id, name) in self.volumes.drain(..) {
+            let progress = if is_open(id) {
+                Progress::Open
+            } else {
+                Progress::Failed
+            };
+            if let Err(error) = progress::set(self.places.run(), &name, progress) {
+                let problem = error.to_string();
+                report::console(&Event::UnitNotTold { name, problem });
+            }
+        }
+    }
+}
+
+impl Drop for Handed {
+    /// What is not open by now will not be.
+    fn drop(&mut self) {
+        self.tell(|_| false);
     }
 }
 

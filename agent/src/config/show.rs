@@ -99,7 +99,8 @@ pub(super) const DEFAULTS: [(&str, &str); 9] = [
 ];
 
 /// The same for each volume.
-pub(super) const VOLUME_DEFAULTS: [(&str, &str); 6] = [
+pub(super) const VOLUME_DEFAULTS: [(&str, &str); 7] = [
+    ("open", "\"agent\""),
     ("integrity", "\"hmac-sha256\""),
     ("journal_mac", "false"),
     ("wipe", "\"behind\""),
@@ -118,7 +119,18 @@ pub(super) fn rows(table: &Table) -> Vec<Row> {
     };
     let of_volumes = (1..=volumes).flat_map(|number| {
         let keys = VOLUME_DEFAULTS.iter();
-        keys.map(move |(key, value)| (format!("volume[{number}].{key}"), *value))
+        let crypttab = rows.contains(&Row::new(
+            &format!("volume[{number}].open"),
+            "\"crypttab\"".to_owned(),
+            Origin::File,
+        ));
+        keys.map(move |(key, value)| {
+            let value = match *key {
+                "wipe" if crypttab => "\"up-front\"",
+                _ => *value,
+            };
+            (format!("volume[{number}].{key}"), value)
+        })
     });
     let defaults = DEFAULTS
         .iter()

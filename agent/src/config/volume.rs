@@ -1,7 +1,7 @@
 //! `[[volume]]`, `[[swap]]` and `[hold]`: what is mapped, in which order, and what goes on with it afterwards.
 
 use super::{ConfigError, Outside, absolute, reader::Section};
-use dawnkey_dm::{Filesystem, Integrity, MappedName, Wanted, Wipe};
+use dawnkey_dm::{Filesystem, Integrity, MappedName, Opener, Wanted, Wipe};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -82,10 +82,26 @@ fn volume(mut section: Section<'_>, outside: &Outside) -> Result<VolumeConfig, C
     let filesystem = section.optional("filesystem", "\"ext4\"", |text| {
         (text == "ext4").then_some(Filesystem::Ext4)
     })?;
-    let wipe = wipe(&mut section)?;
+    let opener = section.optional("open", "\"agent\" or \"crypttab\"", |text| match text {
+        "agent" => Some(Opener::Ours),
+        "crypttab" => Some(Opener::System),
+        _ => None,
+    })?;
+    let opener = opener.unwrap_or_default();
+    let wipe = wipe(&mut section, opener)?;
     let grow = section.flag("grow", false)?;
     let required = section.flag("required", true)?;
     let adopted = section.flag("adopted", false)?;
+    if opener == Opener::System {
+        refuse_beside_crypttab(
+            &section,
+            [
+                ("grow", grow),
+                ("journal_mac", journal_mac),
+                ("adopted", adopted),
+            ],
+        )?;
+    }
     section.end()?;
     let wanted = Wanted {
         volume,
@@ -96,6 +112,7 @@ fn volume(mut section: Section<'_>, outside: &Outside) -> Result<VolumeConfig, C
         filesystem,
         wipe,
         grow,
+        opener,
     };
     Ok(VolumeConfig {
         wanted,
@@ -104,7 +121,18 @@ fn volume(mut section: Section<'_>, outside: &Outside) -> Result<VolumeConfig, C
     })
 }
 
-fn wipe(section: &mut Section<'_>) -> Result<Wipe, ConfigError> {
+/// The system's tools know whole volumes of a fixed size without keys of their own for the journal.
+fn refuse_beside_crypttab(
+    section: &Section<'_>,
+    flags: [(&str, bool); 3],
+) -> Result<(), ConfigError> {
+    match flags.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((key, _)) => Err(section.invalid(key, "true", "`false` beside `open = \"crypttab\"`")),
+    }
+}
+
+fn wipe(section: &mut Section<'_>, opener: Opener) -> Result<Wipe, ConfigError> {
     let behind = section.optional("wipe", "\"behind\" or \"up-front\"", |text| match text {
         "behind" => Some(true),
         "up-front" => Some(false),
@@ -113,7 +141,12 @@ fn wipe(section: &mut Section<'_>) -> Result<Wipe, ConfigError> {
     let range = Wipe::LEAST_PREFIX_BYTES..=1 << 40;
     let right = "a size from 16 MiB to 1 TiB such as \"128 MiB\"";
     let prefix = section.size("wipe_prefix", range, right)?;
+    if opener == Opener::System && (behind == Some(true) || prefix.is_some()) {
+        let right = "`wipe = \"up-front\"` or nothing beside `open = \"crypttab\"`";
+        return Err(section.invalid("wipe", "\"behind\"", right));
+    }
     match (behind, prefix) {
+        (None, None) if opener == Opener::System => Ok(Wipe::UpFront),
         (Some(false), Some(_)) => Err(section.invalid(
             "wipe_prefix",
             "given",

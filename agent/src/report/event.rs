@@ -139,6 +139,30 @@ pub enum Event {
         /// How much of it is done.
         percent: u64,
     },
+    /// A validated header and its key are there for systemd-cryptsetup.
+    KeyOffered {
+        /// The volume's name.
+        name: MappedName,
+    },
+    /// Somebody has asked for a key who gets none. The offer stands.
+    KeyNotHanded {
+        /// The volume's name.
+        name: MappedName,
+        /// Why not.
+        why: String,
+    },
+    /// systemd-cryptsetup has the key.
+    KeyHanded {
+        /// The volume's name.
+        name: MappedName,
+    },
+    /// The unit of a volume could not be told what became of it: it waits until it is stopped.
+    UnitNotTold {
+        /// The volume's name.
+        name: MappedName,
+        /// Why not.
+        problem: String,
+    },
     /// The volume is mapped.
     Mapped {
         /// As what.
@@ -354,6 +378,10 @@ impl Event {
             Self::RecoveryRefused { .. } => "recovery-refused",
             Self::RecoveryGranted { .. } => "recovery-granted",
             Self::Formatting { .. } => "formatting",
+            Self::KeyOffered { .. } => "key-offered",
+            Self::KeyNotHanded { .. } => "key-not-handed",
+            Self::KeyHanded { .. } => "key-handed",
+            Self::UnitNotTold { .. } => "unit-not-told",
             Self::Mapped { .. } => "mapped",
             Self::BootClosed { .. } => "boot-closed",
             Self::BootNotClosed { .. } => "boot-not-closed",

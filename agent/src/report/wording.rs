@@ -98,8 +98,12 @@ impl fmt::Display for Event {
                 write!(f, " action={action} problem={}", Quoted(problem))
             }
             Self::Wiping { name, percent } => write!(f, " name={name} percent={percent}"),
-            Self::Wiped { name } => write!(f, " name={name}"),
-            Self::NotGrown { name, why } => write!(f, " name={name} why={}", Quoted(why)),
+            Self::Wiped { name } | Self::KeyOffered { name } | Self::KeyHanded { name } => {
+                write!(f, " name={name}")
+            }
+            Self::NotGrown { name, why } | Self::KeyNotHanded { name, why } => {
+                write!(f, " name={name} why={}", Quoted(why))
+            }
             Self::EvidenceIncomplete { problem } => write!(f, " problem={}", Quoted(problem)),
             Self::MappingLeft { device, problem } => {
                 write!(
@@ -118,7 +122,7 @@ impl fmt::Display for Event {
                 " volume={volume} step={step} problem={}",
                 Quoted(problem)
             ),
-            Self::SwapFailed { name, problem } => {
+            Self::SwapFailed { name, problem } | Self::UnitNotTold { name, problem } => {
                 write!(f, " name={name} problem={}", Quoted(problem))
             }
             Self::SwapOn { device }

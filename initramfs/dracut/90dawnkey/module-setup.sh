@@ -45,6 +45,7 @@ install() {
             program) inst_binary "$name" ;;
             file) inst_simple "$name" ;;
             library) inst_libdir_file "$name" "tss2/$name" ;;
+            crypttab) dawnkey_crypttab "$name" ;;
             unit)
                 dawnkey_unlock_by "$name"
                 name=${name#*@}
@@ -73,6 +74,17 @@ dawnkey_unlock_by() {
         mkdir -p "$initdir/etc/systemd/system/$target.wants"
         ln -sf /usr/lib/systemd/system/dawnkey-unlock@.service "$initdir/etc/systemd/system/$target.wants/$1"
     done
+}
+
+# Volumes that systemd-cryptsetup opens with a header of the agent's: their lines, and a wait for them before the root file
+# system is looked for.
+dawnkey_crypttab() {
+    local target=cryptsetup.target
+    grep '^[^#]*header=/run/dawnkey/' "$1" >> "$initdir/etc/crypttab"
+    inst_simple "$systemdsystemunitdir/cryptsetup-pre.target"
+    mkdir -p "$initdir/etc/systemd/system/$target.d" "$initdir/etc/systemd/system/initrd.target.wants"
+    ln -sf "$systemdsystemunitdir/$target" "$initdir/etc/systemd/system/initrd.target.wants/$target"
+    printf '[Unit]\nBefore=initrd-root-device.target\n' > "$initdir/etc/systemd/system/$target.d/90-dawnkey.conf"
 }
 
 # With systemd-networkd: what /etc/systemd/network or `ip=` say, and DHCP for whatever they do not name.

@@ -108,6 +108,10 @@ pub(super) const AGENT: Package = Package {
             "usr/lib/systemd/system/dawnkey-wipe@.service",
             "systemd/dawnkey-wipe@.service",
         ),
+        file(
+            "usr/lib/systemd/system/systemd-cryptsetup@.service.d/50-dawnkey.conf",
+            "systemd/systemd-cryptsetup@.service.d/50-dawnkey.conf",
+        ),
         script("usr/lib/dawnkey/initramfs-list", "initramfs/list"),
         script(
             "usr/lib/dracut/modules.d/90dawnkey/module-setup.sh",
@@ -123,6 +127,10 @@ pub(super) const AGENT: Package = Package {
         ),
         file("usr/share/doc/dawnkey-agent/agent.md", "docs/agent.md"),
         file("usr/share/doc/dawnkey-agent/install.md", "docs/install.md"),
+        file(
+            "usr/share/doc/dawnkey-agent/crypttab.md",
+            "docs/crypttab.md",
+        ),
     ],
 };
 
