@@ -44,7 +44,11 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => {
             // Nobody is left to be told when standard error is closed.
-            let _ = writeln!(std::io::stderr(), "dawnkey: {failure}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "{}",
+                output::printable(&format!("dawnkey: {failure}"))
+            );
             failure.exit.into()
         }
     }

@@ -31,7 +31,7 @@ impl Output {
             let text = serde_json::to_string_pretty(value);
             escaped(&text.map_err(|e| broken(&std::io::Error::other(e)))?)
         } else {
-            text()
+            printable(&text())
         };
         if !out.ends_with('\n') {
             out.push('\n');
@@ -42,9 +42,13 @@ impl Output {
 
 /// Whether a terminal may obey a character, or show others elsewhere because of it.
 pub(crate) fn is_unsafe(c: char) -> bool {
-    let turns =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || turns
+}
+
+/// Text without such characters, whoever sent it; its lines and columns are ours.
+pub(crate) fn printable(text: &str) -> String {
+    text.replace(|c| c != '\n' && c != '\t' && is_unsafe(c), "\u{fffd}")
 }
 
 /// JSON whose strings hold no such character: the writer escapes those below U+0020 only.
@@ -79,7 +83,7 @@ fn broken(error: &std::io::Error) -> Failure {
 /// Says something beside the result, on standard error, so that `--json` stays one document.
 pub(crate) fn note(text: &str) {
     // A closed standard error takes no notes and stops nothing.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }
 
 /// Columns under headings, two spaces apart, no space at line ends.
@@ -147,6 +151,15 @@ mod tests {
         assert!(text.chars().all(|c| c == '\n' || !is_unsafe(c)), "{text:?}");
         let back: Vec<String> = serde_json::from_str(&text).unwrap();
         assert_eq!(back, [hostile]);
+    }
+
+    #[test]
+    fn text_for_people_holds_nothing_that_a_terminal_obeys_and_keeps_its_shape() {
+        let hostile = "a\u{1b}[2J\t\u{61c}b\u{202e}\r\nz\u{2067}";
+        assert_eq!(
+            printable(hostile),
+            "a\u{fffd}[2J\t\u{fffd}b\u{fffd}\u{fffd}\nz\u{fffd}"
+        );
     }
 
     #[test]

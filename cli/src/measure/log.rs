@@ -2,7 +2,7 @@
 
 use crate::files;
 use crate::outcome::{Exit, Failure};
-use crate::output::{Output, is_unsafe, table};
+use crate::output::{Output, table};
 use clap::Args;
 use dawnkey_attest::cel::{self, Place, Record};
 use dawnkey_attest::tpm::hash::Hash;
@@ -159,7 +159,6 @@ fn shown(record: &Record) -> Shown {
 
 impl Replayed {
     fn text(&self) -> String {
-        let plain = |text: &str| text.replace(is_unsafe, "\u{fffd}");
         let values = self.registers.iter().map(|found| {
             let Register {
                 register,
@@ -178,9 +177,9 @@ impl Replayed {
             } = record;
             [
                 register.clone(),
-                plain(writer),
+                writer.clone(),
                 (*standing).to_owned(),
-                plain(what),
+                what.clone(),
             ]
         });
         let rows: Vec<_> = rows.collect();
