@@ -6,7 +6,10 @@ mod common;
 use common::{dawnkey, init};
 use std::os::unix::fs::PermissionsExt;
 
-const FILES: [(&str, u32); 12] = [
+const FILES: [(&str, u32); 15] = [
+    ("recovery-recipient.pub", 0o644),
+    ("offline/recovery.key", 0o600),
+    ("offline/grant.key", 0o600),
     ("ca.pem", 0o644),
     ("ca.key", 0o600),
     ("server.pem", 0o644),
@@ -29,8 +32,8 @@ fn makes_the_whole_set_and_keeps_keys_from_other_users() {
         let meta = std::fs::metadata(dir.path().join("set").join(name)).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, mode, "{name}");
     }
-    let made = std::fs::read_dir(dir.path().join("set")).unwrap().count();
-    assert_eq!(made, FILES.len());
+    let made = |place: &str| std::fs::read_dir(dir.path().join(place)).unwrap().count();
+    assert_eq!(made("set") - 1 + made("set/offline"), FILES.len());
     let set = std::fs::metadata(dir.path().join("set")).unwrap();
     assert_eq!(set.permissions().mode() & 0o777, 0o700);
 }

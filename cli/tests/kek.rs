@@ -29,8 +29,8 @@ fn with_recovery(dir: &Path) {
     assert_eq!(mode & 0o777, 0o600);
     edit(
         &dir.join("keyservice.toml"),
-        "[[kek.provider]]",
-        "[kek]\nrecovery_recipient = \"recovery.pub\"\n\n[[kek.provider]]",
+        "recovery-recipient.pub",
+        "recovery.pub",
     );
 }
 

@@ -5,9 +5,9 @@ mod common;
 #[path = "common/waiting.rs"]
 mod waiting;
 
+use common::dawnkey;
 use common::dawnkey_with;
 use common::scene::{Scene, VOLUME};
-use common::{dawnkey, edit};
 use dawnkey_agent::unlock::Outcome;
 use serde_json::Value;
 use std::path::Path;
@@ -98,6 +98,9 @@ fn opens_a_volume_through_the_service_after_the_id_was_typed_and_leaves_a_record
     let done = boot.ended().unwrap().done.remove(0);
     assert_eq!(done.outcome, Outcome::Recovered);
     assert!(world.guests[0].disk_bytes() == before);
+    let looked = audit(&world.scene, "audit.log", "recover-looked");
+    assert_eq!(looked[0]["fields"]["image"], "node");
+    assert_eq!(looked[0]["fields"]["grant"], Value::Null);
     let records = audit(&world.scene, "audit.log", "recover");
     let record = &records.as_array().unwrap()[0]["fields"];
     assert_eq!(record["volume"], id.as_str());
@@ -171,17 +174,8 @@ fn an_older_copy_of_the_disk_is_refused_and_a_volume_that_the_node_does_not_wait
 
 #[test]
 fn opens_a_volume_without_any_service_and_keeps_a_log_of_its_own() {
-    let mut world = World::with(1, |dir| {
-        let files = ["--key", "recovery.key", "--public", "recovery.pub"];
-        let made = dawnkey(
-            dir,
-            &[&["kek", "recovery", "new"], files.as_slice()].concat(),
-        );
-        assert_eq!(made.code, 0, "{}", made.err);
-        let file = dir.join("keyservice.toml");
-        let section = "[kek]\nrecovery_recipient = \"recovery.pub\"\n[[kek.provider]]";
-        edit(&file, "[[kek.provider]]", section);
-    });
+    // The offline recovery key is the one that `init` makes.
+    let mut world = World::new(1);
     world
         .scene
         .json(&["store", "export", "--out", "records.jsonl"]);
@@ -195,7 +189,7 @@ fn opens_a_volume_without_any_service_and_keeps_a_log_of_its_own() {
         "--policy",
         "policy.toml",
         "--recovery-key",
-        "recovery.key",
+        "offline/recovery.key",
     ];
     let args = [recover(&at, &id).as_slice(), &offline, &["--yes", "--json"]].concat();
     let shown = dawnkey_json(dir.path(), &args);
@@ -204,7 +198,8 @@ fn opens_a_volume_without_any_service_and_keeps_a_log_of_its_own() {
     let verified = dawnkey(dir.path(), &["audit", "verify", "recovery.log"]);
     assert_eq!(verified.code, 0, "{}", verified.err);
     let records = dawnkey_json(dir.path(), &["audit", "show", "recovery.log", "--json"]);
-    let record = &records.as_array().unwrap()[0];
+    assert_eq!(records[0]["event"], "recover-looked");
+    let record = &records[1];
     assert_eq!(record["event"], "recover");
     assert_eq!(record["fields"]["grant"], shown["grant"]);
 }

@@ -8,6 +8,8 @@ use crate::outcome::{Exit, Failure};
 use crate::output::Output;
 use crate::profile;
 use clap::Args;
+use dawnkey_kek::recovery::RecoveryKey;
+use dawnkey_proto::recovery::GrantKey;
 use pki::{Ca, Pair, Use};
 use rustls_pki_types::ServerName;
 use serde::Serialize;
@@ -19,8 +21,8 @@ use zeroize::Zeroizing;
 
 /// Certificates, keys and configuration for a new key service
 ///
-/// Makes a CA and the service's certificate, an admin CA and an operator's certificate, and configuration files
-/// that fit them. Existing files are never overwritten. Files with keys can be read by their owner only.
+/// Makes a CA and the service's certificate, an admin CA and an operator's certificate, the keys for recovery, and a
+/// configuration and a first policy that fit them. Existing files are never overwritten. Files with keys can be read by their owner only.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   dawnkey init /etc/dawnkey --name keyservice.example.org
@@ -70,6 +72,11 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 /// Days for which the CAs are valid.
 const CA_DAYS: u32 = 3_650;
 
+/// Private half of the offline recovery key.
+const RECOVERY_KEY: &str = "offline/recovery.key";
+/// Private key that signs grants.
+const GRANT_KEY: &str = "offline/grant.key";
+
 /// One file of the set.
 struct NewFile {
     name: &'static str,
@@ -92,10 +99,13 @@ impl InitArgs {
         crate::volume::harden()?;
         let service_id = uuid::Uuid::new_v4();
         let files = self.files(service_id)?;
+        for file in &files {
+            files::must_be_absent(&self.directory.join(file.name), file.what)?;
+        }
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.directory)
+            .create(self.directory.join(templates::OFFLINE))
             .map_err(|e| {
                 Failure::local(
                     format!("make the directory: {e}"),
@@ -103,9 +113,6 @@ impl InitArgs {
                     "a directory that you may write",
                 )
             })?;
-        for file in &files {
-            files::must_be_absent(&self.directory.join(file.name), file.what)?;
-        }
         write_all(&self.directory, &files)?;
         let made = Made {
             directory: self.directory.display().to_string(),
@@ -132,6 +139,7 @@ impl InitArgs {
                 "DNS names or IP addresses",
             )
         })?;
+        let recovery = RecoveryKeys::generate()?;
         let names = Names {
             service_id,
             name: self.names.first().map_or("", String::as_str),
@@ -140,6 +148,7 @@ impl InitArgs {
             metrics: self.listen_metrics,
             salt,
             roots: !self.tpm_ek_roots.is_empty(),
+            grant_key: recovery.grant_public,
         };
         let mut files = Vec::new();
         let mut pair = |pair: Pair, certificate, key, what| {
@@ -175,6 +184,33 @@ impl InitArgs {
             "admin.key",
             "the operator's certificate",
         );
+        for (name, mode, what, content) in [
+            (
+                templates::RECIPIENT,
+                files::PUBLIC,
+                "whom DEKs are sealed to",
+                Zeroizing::new(recovery.recipient),
+            ),
+            (
+                RECOVERY_KEY,
+                files::PRIVATE,
+                "opens them without a KMS",
+                recovery.key,
+            ),
+            (
+                GRANT_KEY,
+                files::PRIVATE,
+                "signs grants for waiting nodes",
+                recovery.grant,
+            ),
+        ] {
+            files.push(NewFile {
+                name,
+                what,
+                mode,
+                content,
+            });
+        }
         if names.roots {
             files.push(NewFile {
                 name: templates::ROOTS,
@@ -248,6 +284,40 @@ impl InitArgs {
             !self.tpm_ek_roots.is_empty(),
         ));
         text
+    }
+}
+
+/// For the days on which the service, or its KMS, is gone.
+struct RecoveryKeys {
+    recipient: String,
+    key: Zeroizing<String>,
+    grant: Zeroizing<String>,
+    grant_public: String,
+}
+
+impl RecoveryKeys {
+    fn generate() -> Result<Self, Failure> {
+        let failed = |e: &dyn std::fmt::Display| {
+            Failure::local(
+                format!("make the recovery keys: {e}"),
+                "this machine",
+                "a working random generator",
+            )
+        };
+        let key = RecoveryKey::generate().map_err(|e| failed(&e))?;
+        let recipient = key.recipient().map_err(|e| failed(&e))?;
+        let grant = GrantKey::generate().map_err(|e| failed(&e))?;
+        let public = grant.public().map_err(|e| failed(&e))?;
+        let line = |mut text: Zeroizing<String>| {
+            text.push('\n');
+            text
+        };
+        Ok(Self {
+            recipient: format!("{}\n", recipient.text()),
+            key: line(key.text().map_err(|e| failed(&e))?),
+            grant: line(grant.text().map_err(|e| failed(&e))?),
+            grant_public: public.text(),
+        })
     }
 }
 

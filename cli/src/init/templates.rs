@@ -6,6 +6,10 @@ use uuid::Uuid;
 
 /// Name of the file with the TPMs' CAs.
 pub(super) const ROOTS: &str = "tpm-ek-roots.pem";
+/// Directory for what must not stay on the service's machine.
+pub(super) const OFFLINE: &str = "offline";
+/// Name of the file with the recipient that every DEK is sealed to.
+pub(super) const RECIPIENT: &str = "recovery-recipient.pub";
 
 /// What the files have in common.
 pub(super) struct Names<'a> {
@@ -23,6 +27,8 @@ pub(super) struct Names<'a> {
     pub(super) salt: [u8; 32],
     /// Whether [`ROOTS`] is part of the set.
     pub(super) roots: bool,
+    /// Public line of the key that signs grants for waiting nodes.
+    pub(super) grant_key: String,
 }
 
 impl Names<'_> {
@@ -45,6 +51,9 @@ admin_ca = "admin-ca.pem"
 [store]
 kind = "redb"
 path = "dawnkey.redb"
+
+[kek]
+recovery_recipient = "{RECIPIENT}"   # every DEK is sealed to it, too: its private key opens them when this KEK is lost
 
 # Every volume's key is derived from the master secret and this salt. Keep a copy of both: without them all data is lost.
 [[kek.provider]]
@@ -134,6 +143,12 @@ ca_file = "/etc/dawnkey/ca.pem"   # copy of ca.pem, in the measured image
 budget_seconds = 60
 attempt_seconds = 10
 
+# When no service answers: an operator with offline/grant.key can open the volumes of a node that proves itself to
+# `dawnkey recover`; docs/recovery.md.
+# [recovery]
+# keys = ["{grant_key}"]
+# listen = "[::]:7444"
+
 [tpm]
 tcti = "device:/dev/tpmrm0"
 event_log = "/sys/kernel/security/tpm0/binary_bios_measurements"
@@ -147,6 +162,7 @@ filesystem = "ext4"
 "#,
             endpoint = self.endpoint(self.unlock),
             name = self.name,
+            grant_key = self.grant_key,
         )
     }
 
@@ -173,7 +189,9 @@ pub(super) fn next_steps(directory: &Path, roots: bool) -> String {
     format!(
         "
 next:
-  1. Move ca.key and admin-ca.key to where only you have them; the service needs neither.
+  1. Move ca.key, admin-ca.key and the directory {OFFLINE} to where only you have them; the service needs none of them.
+       {OFFLINE}/recovery.key opens every volume whose record is at hand when the master secret or a KMS is lost;
+       {OFFLINE}/grant.key lets `dawnkey recover` open a node that no service answers.
   2. Make the master secret, and keep a copy of it in a safe: without it all data is lost.
        dawnkey master-secret new | systemd-creds encrypt --name=master-secret - {dir}/master-secret.cred
   3. {trust}
@@ -204,6 +222,7 @@ mod tests {
             metrics: "127.0.0.1:9464".parse().unwrap(),
             salt: [7; 32],
             roots: name == "ks",
+            grant_key: "dawnkey-grant-1:00".to_owned(),
         }
     }
 
@@ -217,6 +236,11 @@ mod tests {
             names.agent(),
         ] {
             text.parse::<toml::Table>().unwrap();
+            // What is switched off is right as well, once it is switched on.
+            let on = text.replace("# [recovery]\n# keys", "[recovery]\nkeys");
+            on.replace("\n# listen", "\nlisten")
+                .parse::<toml::Table>()
+                .unwrap();
         }
     }
 

@@ -120,9 +120,12 @@ impl Offline {
         }
     }
 
-    /// Judges the node.
+    /// Judges the node; the log has it.
     pub(super) fn look(&self, subject: &Subject<'_>) -> Result<Findings, Failure> {
-        self.judged(subject).map(|(findings, ..)| findings)
+        let (findings, ..) = self.judged(subject)?;
+        let entry = self.entry("recover-looked", subject);
+        self.write(with_findings(entry, &findings))?;
+        Ok(findings)
     }
 
     /// Judges the node, opens the DEK and seals it to the node; the log has it first.
@@ -141,13 +144,8 @@ impl Offline {
         let entry = self
             .entry("recover", subject)
             .with("grant", signing.grant.to_string())
-            .with("grant_key", signing.key.to_string())
-            .with("instance", findings.instance)
-            .with("trust_class", findings.trust_class)
-            .with("image", findings.image)
-            .with("rule", findings.rule)
-            .with_some("warning", findings.warning);
-        self.write(entry)?;
+            .with("grant_key", signing.key.to_string());
+        self.write(with_findings(entry, &findings))?;
         Ok(sealed)
     }
 
@@ -302,4 +300,14 @@ fn parsed<T>(export: &Path, read: serde_json::Result<T>) -> Result<T, Failure> {
 /// A grant's id.
 pub(super) fn grant_id() -> Uuid {
     Uuid::new_v4()
+}
+
+/// What was found out about a node that passed.
+fn with_findings(entry: Entry, findings: &Findings) -> Entry {
+    entry
+        .with("instance", findings.instance.clone())
+        .with("trust_class", findings.trust_class.clone())
+        .with("image", findings.image.clone())
+        .with("rule", findings.rule.clone())
+        .with_some("warning", findings.warning.clone())
 }

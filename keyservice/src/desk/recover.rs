@@ -162,6 +162,8 @@ impl Desk {
     ) -> Result<Recovered, AdminError> {
         let Passed { findings, admitted } = passed;
         if asked.signing.is_none() {
+            let entry = found_of("recover-looked", operator, asked, &findings);
+            self.audit.append(entry).await?;
             return Ok(Recovered::Passed(findings, None));
         }
         let epochs = admitted.approval.for_epochs(waiting.seen.epoch, None);
@@ -185,15 +187,25 @@ impl Desk {
         let (key, nonce) = (&request.hpke_public_key, &request.boot_nonce);
         let sealed = seal::seal_recovery(key, &purpose, nonce, &dek)
             .map_err(|e| AdminError::Invalid(e.to_string()))?;
-        let entry = asked
-            .entry("recover", operator)
-            .with("instance", findings.instance.clone())
-            .with("trust_class", findings.trust_class.clone())
-            .with("image", findings.image.clone())
-            .with_some("platform", findings.platform.clone())
-            .with("rule", findings.rule.clone())
-            .with_some("warning", findings.warning.clone());
+        let entry = found_of("recover", operator, asked, &findings);
         self.audit.append(entry).await?;
         Ok(Recovered::Passed(findings, Some(sealed)))
     }
+}
+
+/// What was found out about a node that passed.
+fn found_of(
+    event: &'static str,
+    operator: &Operator,
+    asked: &Recover,
+    findings: &Findings,
+) -> Entry {
+    asked
+        .entry(event, operator)
+        .with("instance", findings.instance.clone())
+        .with("trust_class", findings.trust_class.clone())
+        .with("image", findings.image.clone())
+        .with_some("platform", findings.platform.clone())
+        .with("rule", findings.rule.clone())
+        .with_some("warning", findings.warning.clone())
 }
