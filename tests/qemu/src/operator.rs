@@ -82,7 +82,7 @@ impl Operator {
             let path = entry.path();
             let kept = path
                 .extension()
-                .is_some_and(|e| e == "pem" || e == "key" || e == "toml");
+                .is_some_and(|e| ["pem", "key", "pub", "toml"].iter().any(|kept| e == *kept));
             if kept {
                 fs::copy(&path, dir.join(entry.file_name()))
                     .doing(|| format!("copy {}", path.display()))?;
