@@ -1,5 +1,6 @@
 //! Runs the benches: times and ratios of one run, and instruction counts.
 
+mod boot;
 mod table;
 mod volume;
 
@@ -27,8 +28,30 @@ pub enum Subject {
     Evidence,
     /// Volumes, beside cryptsetup, in one boot of a machine
     Volume,
+    /// Whole boots beside clevis and systemd, with memory, sizes and what happens offline
+    Boot,
     /// The key service as it ships, under a fleet that starts at once
     Service,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// What to time
+    #[arg(value_enum, default_value_t = Subject::Evidence)]
+    subject: Subject,
+    /// How many nodes start at once (`service`)
+    #[arg(long, default_value_t = 10_000)]
+    nodes: usize,
+    /// Boots of each contestant (`boot`)
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Write every figure to this file as JSON (`boot`)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Use unoptimised programs: quicker to build, for work on the bench itself (`boot`)
+    #[arg(long)]
+    dev: bool,
 }
 
 /// Runs the benches of a subject and prints what they say.
@@ -37,14 +60,14 @@ pub enum Subject {
 /// [`XtaskError::Vm`] with the words of the tool that failed.
 pub fn run(
     workspace: &Workspace,
-    subject: Subject,
-    nodes: usize,
+    options: &Options,
     progress: &Progress,
 ) -> Result<(), XtaskError> {
-    match subject {
+    match options.subject {
         Subject::Evidence => evidence(workspace, progress),
         Subject::Volume => volume::run(workspace, progress),
-        Subject::Service => service(workspace, nodes, progress),
+        Subject::Service => service(workspace, options.nodes, progress),
+        Subject::Boot => boot::run(workspace, options, progress),
     }
 }
 

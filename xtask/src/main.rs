@@ -82,14 +82,7 @@ enum Task {
         dir: std::path::PathBuf,
     },
     /// Times what users wait for, beside other programs that do the same
-    Bench {
-        /// What to time
-        #[arg(value_enum, default_value_t = bench::Subject::Evidence)]
-        subject: bench::Subject,
-        /// How many nodes start at once (`service`)
-        #[arg(long, default_value_t = 10_000)]
-        nodes: usize,
-    },
+    Bench(bench::Options),
     /// Installs what building and testing need, and nothing else
     Deps,
 }
@@ -125,9 +118,9 @@ fn run(task: &Task, progress: &Progress) -> Result<ExitCode, XtaskError> {
             deps::install(deps::Purpose::Test, progress)?;
             fuzz::run(&workspace, options, progress).map(|_| ())
         }
-        Task::Bench { subject, nodes } => {
+        Task::Bench(options) => {
             deps::install(deps::Purpose::Bench, progress)?;
-            bench::run(&workspace, *subject, *nodes, progress)
+            bench::run(&workspace, options, progress)
         }
         Task::Deps => deps::install(deps::Purpose::Test, progress).map(|_| ()),
     }?;

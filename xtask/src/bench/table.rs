@@ -35,7 +35,8 @@ impl Row {
     }
 }
 
-fn spread(figures: &[f64]) -> String {
+/// Median, least and most as text.
+pub fn spread(figures: &[f64]) -> String {
     let sorted = sorted(figures);
     match (median(figures), sorted.first(), sorted.last()) {
         (Some(median), Some(least), Some(most)) => {

@@ -1,4 +1,4 @@
-//! `dawnkey-test-io`: times reads and writes of a disk around the page cache, and programs, in test guests.
+//! `dawnkey-test-io`: times reads and writes of a disk around the page cache, and programs with their memory, in test guests.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -8,11 +8,12 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nix::sys::resource::{UsageWho, getrusage};
 
 /// Buffers begin at a multiple of this, as direct transfers demand.
 const ALIGNMENT: usize = 4096;
 
-/// Does one thing and prints the seconds that took.
+/// Does one thing and prints the seconds that took, or what else is asked for.
 #[derive(Debug, Parser)]
 #[command(name = "dawnkey-test-io")]
 struct Arguments {
@@ -26,6 +27,12 @@ enum Task {
     Transfer(Transfer),
     /// Runs a program; its output goes to standard error, its failure is ours
     Run {
+        /// The program with its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// The same, and prints the peak of resident memory of the largest process that it was, in KiB
+    Peak {
         /// The program with its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
@@ -65,12 +72,12 @@ enum Order {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let timed = match &arguments.task {
-        Task::Transfer(transfer) => run(transfer),
-        Task::Run { command } => program(command),
+    let measured = match &arguments.task {
+        Task::Transfer(transfer) => run(transfer).map(|seconds| format!("{seconds:.6}")),
+        Task::Run { command } => program(command).map(|seconds| format!("{seconds:.6}")),
+        Task::Peak { command } => peak(command).map(|kibibytes| kibibytes.to_string()),
     };
-    let said = timed.and_then(|seconds| writeln!(io::stdout(), "{seconds:.6}"));
-    match said {
+    match measured.and_then(|text| writeln!(io::stdout(), "{text}")) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "dawnkey-test-io: {error}");
@@ -92,6 +99,12 @@ fn program(words: &[String]) -> io::Result<f64> {
         return Ok(seconds);
     }
     Err(io::Error::other(format!("{program}: {status}")))
+}
+
+/// The kernel's count for children that were waited for, and theirs: the largest, not the sum.
+fn peak(words: &[String]) -> io::Result<i64> {
+    program(words)?;
+    Ok(getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss())
 }
 
 /// The time until everything is done and, for writes, flushed.
