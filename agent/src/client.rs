@@ -3,7 +3,7 @@
 use crate::config::ServiceConfig;
 use crate::connect::{ConnectError, Link, Target, connect};
 use crate::discover::{Address, MAX_ADDRESSES};
-use crate::service::{CallError, KeyService, Session};
+use crate::service::{CallError, KeyService, Session, Verdict};
 use dawnkey_proto::binding::{Exporter, SpkiDigest};
 use dawnkey_proto::message::{
     Answer, Confirm, ConfirmAnswer, EvidenceItem, MessageError, Refusal, Renew, RenewAnswer, Retry,
@@ -153,7 +153,7 @@ impl Session for Connection {
         body: &[u8],
         evidence: Vec<EvidenceItem>,
         deadline: Instant,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<Verdict, CallError> {
         const CALL: &str = "Unlock";
         let bytes = body.len() + evidence.iter().map(|e| e.payload.len()).sum::<usize>();
         // A margin for the fields' tags, lengths and kinds.
@@ -173,7 +173,7 @@ impl Session for Connection {
                 .collect(),
         };
         let answer = answered(CALL, deadline, self.grpc.unlock(request)).await;
-        self.judge(answer, refused)
+        self.judge(answer, refused).map(Verdict::Answer)
     }
 
     async fn activate(

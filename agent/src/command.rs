@@ -22,10 +22,10 @@ pub use unlock::unlock;
 pub use wait::{Until, wait};
 pub use wipe::wipe;
 
-use crate::client::Client;
 use crate::config::Config;
 use crate::error::{Stopped, chain};
 use crate::report::{self, Failure, Report};
+use crate::source::Source;
 use dawnkey_dm::{MapError, MappedName};
 use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -67,7 +67,7 @@ impl Stop {
 /// If it is not.
 pub fn check(file: &Path) -> Result<u8, Stop> {
     let config = load(file)?;
-    Client::new(&config.service).map_err(|e| Stop::at("config", 2)(&e))?;
+    Source::new(&config.service).map_err(|e| Stop::at("config", 2)(&e))?;
     report::line(&format!("{}: good", file.display()));
     Ok(0)
 }

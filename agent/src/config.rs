@@ -17,7 +17,9 @@ pub use attestation::{AttestationConfig, Choice, TpmConfig};
 pub use failure::{FailureAction, FailureConfig};
 pub use outside::{Outside, Texts};
 pub use recovery::RecoveryConfig;
-pub use service::{Pace, ServiceConfig};
+#[cfg(feature = "trustee")]
+pub use service::TrusteeConfig;
+pub use service::{Pace, Protocol, ServiceConfig};
 pub use show::{Origin, Row};
 pub use volume::{HoldConfig, SwapConfig, VolumeConfig};
 

@@ -15,6 +15,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// What gRPC is called in a handshake.
+const H2: &[u8] = b"h2";
+
 /// Why no connection was made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -185,9 +188,10 @@ async fn handshake(
     };
     // Without it the small messages of the exchange may wait for acknowledgements; the exchange works either way.
     let _ = tcp.set_nodelay(true);
+    let grpc = target.tls.alpn_protocols.iter().any(|one| one == H2);
     let tls = TlsConnector::from(target.tls).connect(target.name, tcp);
     match timeout_at(deadline, tls).await {
-        Ok(Ok(stream)) => finished(stream, endpoint),
+        Ok(Ok(stream)) => finished(stream, endpoint, grpc),
         Ok(Err(source)) => Err(broken(source, endpoint)),
         Err(_) => {
             let waited = began.elapsed();
@@ -196,9 +200,14 @@ async fn handshake(
     }
 }
 
-fn finished(stream: TlsStream<TcpStream>, endpoint: Box<Address>) -> Result<Link, ConnectError> {
+/// Gives the connection with its keys. gRPC needs HTTP/2 to be agreed on; HTTP/1.1 is what is spoken without agreement.
+fn finished(
+    stream: TlsStream<TcpStream>,
+    endpoint: Box<Address>,
+    grpc: bool,
+) -> Result<Link, ConnectError> {
     let (_, connection) = stream.get_ref();
-    if connection.alpn_protocol() != Some(b"h2".as_slice()) {
+    if grpc && connection.alpn_protocol() != Some(H2) {
         return Err(ConnectError::NoHttp2 { endpoint });
     }
     let keys = tls::exporter(connection, Role::Node)

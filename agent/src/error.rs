@@ -71,6 +71,12 @@ pub enum AskError {
     /// The answer was no.
     #[error("refused: {0}")]
     Refused(Refusal),
+    /// The disk is blank, and nobody gives a grant to format it.
+    #[error(
+        "provision the volume: its disk is blank, and a key broker does not know whether it ever was initialised; if this is \
+         its first boot, let the measured file say `service.provision = true`"
+    )]
+    NoGrant,
     /// The answer was not one to what was asked.
     #[error("protocol violated by the service: {0}")]
     Protocol(#[from] ProtocolError),
@@ -82,8 +88,10 @@ impl AskError {
     pub fn again(&self) -> Again {
         let transport = match self {
             Self::Connect(error) => error.is_transport(),
+            Self::Call(CallError::Denied { status: 404, .. }) => false,
+            Self::Call(CallError::Denied { .. }) => return Again::Few,
             Self::Call(error) => error.is_transport(),
-            Self::Collect(_) | Self::Lease(_) | Self::Protocol(_) => false,
+            Self::Collect(_) | Self::Lease(_) | Self::Protocol(_) | Self::NoGrant => false,
             Self::Refused(refusal) => match refusal.retry {
                 Retry::Never => false,
                 Retry::After(seconds) => return Again::After(Duration::from_secs(seconds.into())),
@@ -222,7 +230,7 @@ impl UnlockError {
         match &**error {
             AskError::Connect(_) | AskError::Call(_) | AskError::Protocol(_) => true,
             AskError::Refused(refusal) => refusal.retry != Retry::Never,
-            AskError::Collect(_) | AskError::Lease(_) => false,
+            AskError::Collect(_) | AskError::Lease(_) | AskError::NoGrant => false,
         }
     }
 
@@ -236,7 +244,8 @@ impl UnlockError {
                 AskError::Collect(_) => 10,
                 AskError::Connect(e) if e.is_transport() => 20,
                 AskError::Call(e) if e.is_transport() => 20,
-                AskError::Refused(_) => 21,
+                AskError::Refused(_) | AskError::Call(CallError::Denied { .. }) => 21,
+                AskError::NoGrant => 30,
                 AskError::Lease(_) => 42,
                 AskError::Connect(_) | AskError::Call(_) | AskError::Protocol(_) => 22,
             },
@@ -275,6 +284,7 @@ impl UnlockError {
                 AskError::Collect(_) => "collect",
                 AskError::Connect(_) => "connect",
                 AskError::Lease(_) => "hold",
+                AskError::NoGrant => "find",
                 AskError::Call(_) | AskError::Refused(_) | AskError::Protocol(_) => "ask",
             },
             Self::NoHolder => "hold",

@@ -2,13 +2,14 @@
 //!
 //! [`unlock`] is the flow of one volume, one type whose states are its steps; [`run`] drives it for every volume and is
 //! where anything is tried again. The flow is given three ports and knows nothing behind them: [`service::KeyService`] (beside it
-//! [`client::Client`], the real one), `dawnkey_attest::collect::Attester` and `dawnkey_dm::Mapper`.
+//! [`source::Source`], the real one), `dawnkey_attest::collect::Attester` and `dawnkey_dm::Mapper`.
 //!
 //! | module | |
 //! |---|---|
 //! | [`attester`] | which evidence: chosen by name, or by the machine's signs |
 //! | [`command`] | what the program can be told to do |
 //! | [`config`] | the measured file: pins, budgets, the volumes |
+//! | [`source`] | where keys come from: Dawnkey's own service, or a Key Broker Service (feature `trustee`) |
 //! | [`discover`] | where the service may be: addresses from anywhere, never a pin |
 //! | [`connect`], [`client`] | one TCP connection, one TLS 1.3 handshake, gRPC over it, never again |
 //! | [`crypttab`] | volumes that systemd-cryptsetup opens: a validated header and a key socket |
@@ -46,4 +47,7 @@ pub mod retry;
 pub mod run;
 pub mod secret;
 pub mod service;
+pub mod source;
+#[cfg(feature = "trustee")]
+pub mod trustee;
 pub mod unlock;

@@ -9,6 +9,11 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// Longest wait between attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// First wait after a denial that may be an outage; each further one is twice as long.
+const FIRST_DENIED_WAIT: Duration = Duration::from_secs(1);
+/// Most attempts that end in such a denial.
+const MOST_DENIED: u32 = 6;
+
 /// Whether trying again can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Again {
@@ -18,6 +23,8 @@ pub enum Again {
     Soon,
     /// After the time that the service named.
     After(Duration),
+    /// After a longer back-off, a few times: each attempt costs the other end the judging of evidence.
+    Few,
 }
 
 /// A number from 0 to 65535 that differs from node to node, so that a fleet does not come back in step.
@@ -30,6 +37,8 @@ pub struct Budget {
     pace: Pace,
     /// Attempts begun so far.
     attempts: u32,
+    /// Attempts that were denied so far.
+    denied: u32,
     next_wait: Duration,
 }
 
@@ -41,6 +50,7 @@ impl Budget {
             began: Instant::now(),
             pace,
             attempts: 0,
+            denied: 0,
             next_wait: FIRST_WAIT,
         }
     }
@@ -76,12 +86,21 @@ impl Budget {
     /// How long to wait before the next attempt; `None` when there must be none.
     ///
     /// A back-off lies between half and all of 250 ms, 500 ms, … 5 s; a time that the service named is waited for, and
-    /// up to half of it more, so that those who were sent away together do not come back together. A wait that would not end before the budget
+    /// up to half of it more, so that those who were sent away together do not come back together. After a denial that is
+    /// between half and all of 1 s, 2 s, … 16 s, and the sixth is the last. A wait that would not end before the budget
     /// is not begun: the verdict is known now.
     pub fn wait(&mut self, again: Again, jitter: Jitter<'_>) -> Option<Duration> {
         let wait = match again {
             Again::Never => return None,
             Again::After(named) => named + named / 2 * u32::from(jitter()) / u32::from(u16::MAX),
+            Again::Few => {
+                let whole = FIRST_DENIED_WAIT * 2_u32.pow(self.denied.min(MOST_DENIED));
+                self.denied = self.denied.saturating_add(1);
+                if self.denied >= MOST_DENIED {
+                    return None;
+                }
+                whole / 2 + whole / 2 * u32::from(jitter()) / u32::from(u16::MAX)
+            }
             Again::Soon => {
                 let half = self.next_wait / 2;
                 self.next_wait = (self.next_wait * 2).min(LONGEST_WAIT);
@@ -119,6 +138,16 @@ mod tests {
             .map(|_| budget.wait(Again::Soon, &mut || 0).unwrap().as_millis())
             .collect();
         assert_eq!(shortest, [125, 250, 500]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_denial_is_tried_again_five_times_ever_later() {
+        let mut budget = Budget::start(PACE);
+        let mut waits = Vec::new();
+        while let Some(wait) = budget.wait(Again::Few, &mut || u16::MAX) {
+            waits.push(wait.as_secs());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,12 +22,11 @@ use crate::config::VolumeConfig;
 use crate::error::{AskError, UnlockError};
 use crate::report::{Event, Sink, Stage, Stages};
 use crate::retry::Budget;
-use crate::service::{KeyService, Session};
+use crate::service::{Asked, Fresh, KeyService, Session};
 use asking::ask;
 use dawnkey_attest::collect::Attester;
-use dawnkey_attest::evidence::{Evidence, Exchange};
+use dawnkey_attest::evidence::Evidence;
 use dawnkey_dm::{Grant, HeaderSeen, Mapped as Mapping, Mapper, Rotation};
-use dawnkey_proto::binding::{self, Bound, Role};
 use dawnkey_proto::closing::Opened;
 use dawnkey_proto::message::{Ask, Lease, Request, SeenHeader};
 use dawnkey_proto::recovery::KeyId;
@@ -74,7 +73,7 @@ pub struct Measured {
 pub struct Attested<S> {
     measured: Measured,
     session: S,
-    exchange: Exchange,
+    fresh: Fresh,
     evidence: Evidence,
 }
 
@@ -83,12 +82,22 @@ pub struct Released<S> {
     volume: Uuid,
     disk: Disk,
     dek: Dek,
-    rotation: Option<Rotation>,
-    lease: Lease,
-    token: ConfirmToken,
-    grant: Grant,
-    service_id: Uuid,
+    given: Given,
     session: S,
+}
+
+/// What came with a key.
+enum Given {
+    /// By the key service: all that it keeps of the volume.
+    Release {
+        rotation: Option<Rotation>,
+        lease: Lease,
+        token: ConfirmToken,
+        grant: Grant,
+        service_id: Uuid,
+    },
+    /// By somebody who only keeps keys: nothing.
+    Key,
 }
 
 /// The volume is mapped; this boot could still ask again.
@@ -113,13 +122,28 @@ enum By {
         lease: Lease,
     },
     Operator(KeyId),
+    Broker,
 }
 
 impl By {
+    /// Who gave a key with this.
+    fn of(given: Given) -> Self {
+        match given {
+            Given::Release {
+                lease,
+                token,
+                service_id: id,
+                ..
+            } => Self::Service { id, token, lease },
+            Given::Key => Self::Broker,
+        }
+    }
+
     const fn giver(&self) -> Giver {
         match self {
             Self::Service { id, .. } => Giver::Service(*id),
             Self::Operator(key) => Giver::Operator(*key),
+            Self::Broker => Giver::Broker,
         }
     }
 }
@@ -131,6 +155,8 @@ pub enum Giver {
     Service(Uuid),
     /// Whoever has this recovery key.
     Operator(KeyId),
+    /// A key broker: it has given what it keeps, and knows nothing of the volume.
+    Broker,
 }
 
 /// The volume is mapped, this boot can ask for nothing more; the service does not know yet.
@@ -249,7 +275,7 @@ impl Unlock<Measured> {
         report: Sink<'_>,
     ) -> Result<Unlock<Attested<K::Session>>, Box<Failed>> {
         let began = Instant::now();
-        let session = match service.connect(budget.deadline()).await {
+        let mut session = match service.connect(budget.deadline()).await {
             Ok(session) => session,
             Err(error) => return Err(self.failed(error)),
         };
@@ -259,19 +285,26 @@ impl Unlock<Measured> {
             endpoint: session.peer(),
             elapsed: began.elapsed(),
         });
-        let (exporter, service_spki) = session.binding();
-        let exchange = Exchange(
-            binding::binder(&Bound {
-                role: Role::Node,
-                exporter,
-                service_spki,
-                hpke_public_key: self.state.recipient.public_key(),
-                request: &self.state.body,
-            })
-            .0,
-        );
+        let asked = Asked {
+            hpke_public_key: self.state.recipient.public_key(),
+            body: &self.state.body,
+        };
         let began = Instant::now();
-        let evidence = match attester.collect(&exchange) {
+        let challenged = session.challenge(asked, attester, budget.deadline()).await;
+        let fresh = match challenged {
+            Ok(fresh) => fresh,
+            Err(error) => return Err(self.failed(error)),
+        };
+        if let Fresh::Digest(_) = fresh {
+            self.trace.round_trips += 1;
+            self.trace.stages.add(Stage::Ask, began.elapsed());
+        }
+        let began = Instant::now();
+        let collected = match &fresh {
+            Fresh::Binder(exchange) => attester.collect(exchange),
+            Fresh::Digest(digest) => attester.collect_over(digest),
+        };
+        let evidence = match collected {
             Ok(evidence) => evidence,
             Err(error) => return Err(self.failed(error)),
         };
@@ -288,7 +321,7 @@ impl Unlock<Measured> {
         let attested = Attested {
             measured: self.state,
             session,
-            exchange,
+            fresh,
             evidence,
         };
         Ok(Self::next(self.trace, attested))
@@ -343,7 +376,8 @@ impl<S> Unlock<Closed<S>> {
 impl<S> Unlock<Released<S>> {
     /// Refuses a lease that has to be held where nobody will: its loss would be acted on by nobody.
     pub fn with_holder(self, there_is_one: bool) -> Result<Self, UnlockError> {
-        if self.state.lease.hold && !there_is_one {
+        let held = matches!(&self.state.given, Given::Release { lease, .. } if lease.hold);
+        if held && !there_is_one {
             return Err(UnlockError::NoHolder);
         }
         Ok(self)
@@ -360,20 +394,20 @@ impl<S> Unlock<Released<S>> {
             volume,
             disk,
             dek,
-            rotation,
-            lease,
-            token,
-            grant,
-            service_id,
+            mut given,
             session,
         } = self.state;
         let mut trace = self.trace;
         let began = Instant::now();
         let (outcome, stage, mapping) = match disk {
             Disk::Volume(sealed) => {
-                let mapping = mapper
-                    .open(sealed, &dek, grant, rotation.as_ref())
-                    .map_err(UnlockError::Open)?;
+                let mapping = match &given {
+                    Given::Release {
+                        grant, rotation, ..
+                    } => mapper.open(sealed, &dek, *grant, rotation.as_ref()),
+                    Given::Key => mapper.open_as_it_is(sealed, &dek),
+                };
+                let mapping = mapping.map_err(UnlockError::Open)?;
                 (Outcome::Unlocked, Stage::Open, mapping)
             }
             Disk::Adopted(volume) => {
@@ -384,6 +418,10 @@ impl<S> Unlock<Released<S>> {
             }
             Disk::None => return Err(UnlockError::NoDisk),
             Disk::Blank(blank) => {
+                let grant = match &given {
+                    Given::Release { grant, .. } => *grant,
+                    Given::Key => FIRST,
+                };
                 let mut progress = |p| report(&Event::formatting(p));
                 let mapping = mapper
                     .format(blank, &dek, grant, &mut progress)
@@ -391,7 +429,11 @@ impl<S> Unlock<Released<S>> {
                 (Outcome::Provisioned, Stage::Format, mapping)
             }
         };
-        drop((dek, rotation));
+        drop(dek);
+        match &mut given {
+            Given::Release { rotation, .. } => drop(rotation.take()),
+            Given::Key => report(&Event::KeyWithoutState { volume }),
+        }
         trace.stages.add(stage, began.elapsed());
         report(&Event::Mapped {
             device: mapping.device.clone(),
@@ -402,16 +444,18 @@ impl<S> Unlock<Released<S>> {
             outcome,
             volume,
             mapping,
-            by: By::Service {
-                id: service_id,
-                token,
-                lease,
-            },
+            by: By::of(given),
         };
         let session = Some(session);
         Ok(Self::next(trace, Mapped { made, session }))
     }
 }
+
+/// What a volume begins with where nobody keeps count.
+const FIRST: Grant = Grant {
+    epoch: 1,
+    generation: 1,
+};
 
 const fn wire_header(seen: &HeaderSeen) -> SeenHeader {
     SeenHeader {

@@ -10,7 +10,7 @@ mod support;
 
 use dawnkey_agent::client::Client;
 use dawnkey_agent::connect::ConnectError;
-use dawnkey_agent::service::{CallError, KeyService, Session};
+use dawnkey_agent::service::{CallError, KeyService, Session, Verdict};
 use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::message::{Answer, EvidenceItem, MessageError, Reason};
 use dawnkey_proto::tls::Pin;
@@ -78,7 +78,9 @@ async fn pinned_service_answers() {
             .unwrap();
         assert_eq!(session.binding().1, &pki.spki());
         let answer = session.unlock(b"body", evidence(), later()).await.unwrap();
-        assert!(matches!(answer, Answer::Refuse(r) if r.reason == Reason::UnknownVolume));
+        assert!(
+            matches!(answer, Verdict::Answer(Answer::Refuse(r)) if r.reason == Reason::UnknownVolume)
+        );
     }
 }
 

@@ -421,3 +421,48 @@ fn reads_the_ca_beside_the_file_and_refuses_one_without_certificate() {
     let config = Config::load(&file).unwrap();
     assert!(matches!(config.service.pin, Pin::Ca(certificates) if certificates.len() == 1));
 }
+
+/// The good file with these lines in `[service]`.
+#[cfg(feature = "trustee")]
+fn with_service(lines: &str) -> Result<Config, ConfigError> {
+    parse(&good().replace("[service]\n", &format!("[service]\n{lines}\n")))
+}
+
+#[cfg(feature = "trustee")]
+#[test]
+fn a_key_broker_has_its_resources_named_and_formats_nothing_unless_told_to() {
+    use dawnkey_agent::config::Protocol;
+    assert_eq!(parse(&good()).unwrap().service.protocol, Protocol::Dawnkey);
+    let broker = |lines| match with_service(lines).unwrap().service.protocol {
+        Protocol::Trustee(broker) => broker,
+        Protocol::Dawnkey => panic!("no key broker"),
+    };
+    let given = broker("protocol = \"trustee\"\nresources = \"default/dawnkey\"");
+    assert_eq!(given.resources.as_str(), "default/dawnkey");
+    assert!(!given.provision);
+    let given = "protocol = \"trustee\"\nresources = \"default/dawnkey\"\nprovision = true";
+    assert!(broker(given).provision);
+    let missing = with_service("protocol = \"trustee\"").unwrap_err();
+    assert!(
+        matches!(missing, ConfigError::MissingField { .. }),
+        "{missing}"
+    );
+    let wrong = with_service("protocol = \"trustee\"\nresources = \"../x\"").unwrap_err();
+    assert!(matches!(wrong, ConfigError::Invalid { .. }), "{wrong}");
+    let wrong = with_service("protocol = \"kbs\"").unwrap_err();
+    assert!(matches!(wrong, ConfigError::Invalid { .. }), "{wrong}");
+    // What only a broker has is unknown beside the key service.
+    let unknown = with_service("provision = true").unwrap_err();
+    assert!(
+        matches!(unknown, ConfigError::UnknownField { .. }),
+        "{unknown}"
+    );
+}
+
+#[cfg(feature = "trustee")]
+#[test]
+fn a_key_broker_without_a_pin_is_refused() {
+    let broker = "protocol = \"trustee\"\nresources = \"default/dawnkey\"";
+    let text = good().replace(SPKI, broker);
+    assert!(matches!(parse(&text), Err(ConfigError::PinMissing { .. })));
+}

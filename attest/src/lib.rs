@@ -9,6 +9,8 @@
 //! | verify | `verify` | `verify::verify`, which returns [`Verified`](claims::Verified) claims or a named refusal |
 //! | measure | `measure` | `measure::uki`, the PCR values a unified kernel image will produce |
 //!
+//! A fourth feature, `trustee`, shows collected evidence to a key service that is not Dawnkey's.
+//!
 //! What all sides share is always compiled and does no I/O: the wire form of evidence ([`evidence`]) and total,
 //! bounded parsers of hostile bytes ([`tpm`], [`eventlog`], [`snp`], [`tdx`]). What verified evidence says is one
 //! structure for all kinds, [`claims::Claims`].
@@ -30,6 +32,8 @@ pub mod reader;
 pub mod snp;
 pub mod tdx;
 pub mod tpm;
+#[cfg(feature = "trustee")]
+pub mod trustee;
 
 #[cfg(feature = "verify")]
 pub mod verify;

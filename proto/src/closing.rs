@@ -11,6 +11,8 @@ use uuid::Uuid;
 const LABEL: &[u8] = b"dawnkey/v1/unlocked";
 /// What it is extended with after a recovery begins with these bytes.
 const RECOVERED_LABEL: &[u8] = b"dawnkey/v1/recovered";
+/// What it is extended with where only a key was given begins with these bytes.
+const BROKERED_LABEL: &[u8] = b"dawnkey/v1/brokered";
 /// What the register is capped with is the digest of these bytes, the TCG's separator.
 const CAP: [u8; 4] = [0; 4];
 
@@ -47,6 +49,16 @@ pub fn recovered_event(key: KeyId, opened: &Opened) -> Vec<u8> {
     event
 }
 
+/// The event of one volume whose key came from somebody who only keeps keys:
+/// `"dawnkey/v1/brokered" ‖ volume id (16) ‖ generation (64-bit big-endian)`.
+#[must_use]
+pub fn brokered_event(opened: &Opened) -> Vec<u8> {
+    let mut event = BROKERED_LABEL.to_vec();
+    event.extend(opened.volume.as_bytes());
+    event.extend(opened.generation.to_be_bytes());
+    event
+}
+
 /// What one event of a boot's last register says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
@@ -61,6 +73,11 @@ pub enum Recorded {
     Recovered {
         /// The grant's key.
         key: KeyId,
+        /// What it opened.
+        opened: Opened,
+    },
+    /// Somebody who only keeps keys has given it.
+    Brokered {
         /// What it opened.
         opened: Opened,
     },
@@ -80,18 +97,23 @@ impl Recorded {
             let (service, opened) = (Uuid::from_bytes(*service), Opened::read(rest)?);
             return Some(Self::Unlocked { service, opened });
         }
+        if let Some(rest) = event.strip_prefix(BROKERED_LABEL) {
+            let opened = Opened::read(rest)?;
+            return Some(Self::Brokered { opened });
+        }
         let rest = event.strip_prefix(RECOVERED_LABEL)?;
         let (key, rest) = rest.split_first_chunk()?;
         let (key, opened) = (KeyId(*key), Opened::read(rest)?);
         Some(Self::Recovered { key, opened })
     }
 
-    /// Its kind for programs: `unlocked`, `recovered` or `cap`.
+    /// Its kind for programs: `unlocked`, `recovered`, `brokered` or `cap`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Unlocked { .. } => "unlocked",
             Self::Recovered { .. } => "recovered",
+            Self::Brokered { .. } => "brokered",
             Self::Cap => "cap",
         }
     }
@@ -120,6 +142,7 @@ impl std::fmt::Display for Recorded {
                 write!(f, ":key={key}")?;
                 opened
             }
+            Self::Brokered { opened } => opened,
             Self::Cap => return Ok(()),
         };
         let Opened { volume, generation } = opened;
@@ -186,6 +209,9 @@ mod tests {
         assert!(recovered.starts_with(b"dawnkey/v1/recovered"));
         assert_ne!(recovered, recovered_event(KeyId([2; 8]), &opened));
         assert!(!event(Uuid::from_u128(1), &opened).starts_with(RECOVERED_LABEL));
+        let brokered = brokered_event(&opened);
+        assert_eq!(brokered.len(), 19 + 16 + 8);
+        assert!(brokered.starts_with(b"dawnkey/v1/brokered"));
     }
 
     #[test]
@@ -204,6 +230,7 @@ mod tests {
                 recovered_event(key, &opened),
                 Recorded::Recovered { key, opened },
             ),
+            (brokered_event(&opened), Recorded::Brokered { opened }),
             (CAP.to_vec(), Recorded::Cap),
         ];
         for (bytes, recorded) in written {

@@ -19,6 +19,8 @@ pub mod recovery;
 pub mod seal;
 pub mod secret;
 pub mod tls;
+#[cfg(feature = "trustee")]
+pub mod trustee;
 
 /// The messages as they travel, generated from `proto/*.proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

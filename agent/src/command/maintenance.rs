@@ -3,11 +3,11 @@
 use super::{Stop, load, load_protected, mapped_name, mapping, runtime, volume_of};
 use crate::attester;
 use crate::boot;
-use crate::client::Client;
 use crate::lease::{KernelLeases, holder};
 use crate::random;
 use crate::report::{self, Event, Failure};
 use crate::run::{self, Job, Ports};
+use crate::source::Source;
 use dawnkey_dm::{KernelMapper, Opener, running};
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,7 @@ pub fn reopen(file: &Path, name: &str) -> Result<u8, Stop> {
         },
         report: None,
     })?;
-    let mut service = Client::new(&config.service).map_err(|e| Stop::at("config", 2)(&e))?;
+    let mut service = Source::new(&config.service).map_err(|e| Stop::at("config", 2)(&e))?;
     let mut attester = attester::open(&config.attestation, &config.tpm, &mut report::console)
         .map_err(|e| Stop::at("attester", 10)(&e))?;
     let mut ports = Ports {

@@ -6,13 +6,13 @@
 use super::{Stop, load_protected, runtime};
 use crate::attester;
 use crate::boot;
-use crate::client::Client;
 use crate::lease::KernelLeases;
 use crate::measure_log::MeasureLog;
 use crate::random;
 use crate::report::{self, Event, Failure};
 use crate::run::{Job, Ports};
 use crate::secret;
+use crate::source::Source;
 use std::ffi::OsString;
 use std::io::{self, PipeReader, Write};
 use std::os::unix::process::CommandExt;
@@ -31,7 +31,7 @@ pub fn secret(file: &Path, command: &[OsString]) -> Result<u8, Stop> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(refused("no command is given to hand the secret to"));
     };
-    let mut service = Client::new(&config.service).map_err(|e| Stop::at("config", 2)(&e))?;
+    let mut service = Source::new(&config.service).map_err(|e| Stop::at("config", 2)(&e))?;
     let mut attester = attester::open(&config.attestation, &config.tpm, &mut report::console)
         .map_err(|e| Stop::at("attester", 10)(&e))?;
     attester.log_to(Box::new(MeasureLog::system(report::console)));

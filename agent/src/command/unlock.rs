@@ -4,7 +4,6 @@ use super::diagnose::at_the_end;
 use super::{Stop, load_protected, runtime};
 use crate::attester;
 use crate::boot;
-use crate::client::Client;
 use crate::config::{SwapConfig, VolumeConfig};
 use crate::crypttab::progress::{self, Progress};
 use crate::crypttab::{self, Crypttab, Places};
@@ -15,6 +14,7 @@ use crate::random;
 use crate::recovery::{Recovery, standard_input};
 use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
 use crate::run::{Job, Ports, run_or_recover};
+use crate::source::Source;
 use dawnkey_dm::handing::Handing;
 use dawnkey_dm::{KernelMapper, MappedName, Opener, swap};
 use std::path::Path;
@@ -48,7 +48,7 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
     if std::env::var_os("TSS2_LOG").is_none_or(|level| level != "all+none") {
         report::console(&Event::TssMayLog);
     }
-    let mut service = Client::new(&config.service).map_err(|e| Stop::at("config", 2)(&e))?;
+    let mut service = Source::new(&config.service).map_err(|e| Stop::at("config", 2)(&e))?;
     let mut before = Stages::default();
     let mut attester = before
         .time(Stage::Attester, || {

@@ -107,11 +107,16 @@ pub(super) fn tpm(mut section: Section<'_>) -> Result<TpmConfig, ConfigError> {
         (matches!(kind, "device" | "swtpm") && !rest.is_empty()).then(|| text.to_owned())
     })?;
     let event_log = section.optional("event_log", "an absolute path", absolute)?;
-    let key = section.optional("attestation_key", "\"own\" or \"gce\"", |text| match text {
-        "own" => Some(KeySource::Own),
-        "gce" => Some(KeySource::Gce),
-        _ => None,
-    })?;
+    let key = section.optional(
+        "attestation_key",
+        "\"own\", \"own-rsa\" or \"gce\"",
+        |text| match text {
+            "own" => Some(KeySource::Own),
+            "own-rsa" => Some(KeySource::OwnRsa),
+            "gce" => Some(KeySource::Gce),
+            _ => None,
+        },
+    )?;
     section.end()?;
     Ok(TpmConfig {
         tcti: tcti.unwrap_or_else(|| "device:/dev/tpmrm0".into()),

@@ -32,6 +32,40 @@ pub struct ServiceConfig {
     pub pin: Pin,
     /// How long to wait.
     pub pace: Pace,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// What the other end speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// Dawnkey's own: gRPC.
+    Dawnkey,
+    /// A Key Broker Service's: HTTP/1.1.
+    #[cfg(feature = "trustee")]
+    Trustee(TrusteeConfig),
+}
+
+impl Protocol {
+    /// What is offered in a handshake.
+    #[must_use]
+    pub fn alpn(&self) -> Vec<Vec<u8>> {
+        vec![match self {
+            Self::Dawnkey => b"h2".to_vec(),
+            #[cfg(feature = "trustee")]
+            Self::Trustee(_) => b"http/1.1".to_vec(),
+        }]
+    }
+}
+
+/// A Key Broker Service of Trustee.
+#[cfg(feature = "trustee")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrusteeConfig {
+    /// Where the keys are; a volume's id is the last part.
+    pub resources: dawnkey_proto::trustee::Collection,
+    /// Whether a blank disk is formatted. Nobody but this file can say so: a KBS does not know what was initialised.
+    pub provision: bool,
 }
 
 /// The section's values.
@@ -50,6 +84,7 @@ pub(super) fn service(
         ServerName::try_from(text.to_owned()).ok()
     })?;
     let pin = pin(&mut section, file)?;
+    let protocol = protocol(&mut section)?;
     let pace = Pace {
         budget: section.seconds("budget_seconds", 60, SECONDS)?,
         attempt: section.seconds("attempt_seconds", 10, SECONDS)?,
@@ -64,7 +99,33 @@ pub(super) fn service(
         name,
         pin,
         pace,
+        protocol,
     })
+}
+
+/// What is spoken. The fields of a broker are unknown beside any other protocol.
+fn protocol(section: &mut Section<'_>) -> Result<Protocol, ConfigError> {
+    const BUILT: &str = if cfg!(feature = "trustee") {
+        "\"dawnkey\" or \"trustee\""
+    } else {
+        "\"dawnkey\"; this agent was built without the feature `trustee`"
+    };
+    let trustee = section.optional("protocol", BUILT, |text| match text {
+        "dawnkey" => Some(false),
+        "trustee" => cfg!(feature = "trustee").then_some(true),
+        _ => None,
+    })?;
+    #[cfg(feature = "trustee")]
+    if trustee == Some(true) {
+        let right = "REPOSITORY/TYPE, where the key of each volume has the volume's id as its tag";
+        let parse = dawnkey_proto::trustee::Collection::parse;
+        return Ok(Protocol::Trustee(TrusteeConfig {
+            resources: section.parsed("resources", right, parse)?,
+            provision: section.flag("provision", false)?,
+        }));
+    }
+    let _ = trustee;
+    Ok(Protocol::Dawnkey)
 }
 
 /// Where to look.

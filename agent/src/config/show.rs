@@ -83,7 +83,8 @@ impl Row {
 }
 
 /// What is taken when nobody says anything; a test holds it to the readers of the sections.
-pub(super) const DEFAULTS: [(&str, &str); 9] = [
+pub(super) const DEFAULTS: [(&str, &str); 10] = [
+    ("service.protocol", "\"dawnkey\""),
     ("service.budget_seconds", "60"),
     ("service.attempt_seconds", "10"),
     ("attestation.without_runtime_register", "\"refuse\""),

@@ -159,7 +159,8 @@ async fn one(service: &ServiceConfig, address: &Address, clock: i64, deadline: I
             endpoint: address.clone().into(),
             source,
         }),
-        Ok(tls) => {
+        Ok(mut tls) => {
+            tls.alpn_protocols = service.protocol.alpn();
             let target = Target {
                 places: Places::listed(vec![Endpoint {
                     host: address.socket.ip().to_string(),

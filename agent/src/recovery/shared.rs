@@ -2,6 +2,7 @@
 //! so that no two calls can meet.
 
 use crate::report::Event;
+use dawnkey_attest::azure::hcl::HardwareKind;
 use dawnkey_attest::collect::{Attester, Closing, CollectError};
 use dawnkey_attest::evidence::{Evidence, Exchange};
 use std::cell::RefCell;
@@ -21,6 +22,17 @@ impl<'c, 'a, A: Attester> Shared<'c, 'a, A> {
             cell,
         }
     }
+
+    /// Collects, and keeps what the evidence had to go without.
+    fn with(
+        &mut self,
+        collect: impl FnOnce(&mut A) -> Result<Evidence, CollectError>,
+    ) -> Result<Evidence, CollectError> {
+        let mut attester = self.cell.borrow_mut();
+        let evidence = collect(&mut attester);
+        self.shortfall = attester.shortfall().map(str::to_owned);
+        evidence
+    }
 }
 
 impl<A: Attester> Attester for Shared<'_, '_, A> {
@@ -29,10 +41,15 @@ impl<A: Attester> Attester for Shared<'_, '_, A> {
     }
 
     fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError> {
-        let mut attester = self.cell.borrow_mut();
-        let evidence = attester.collect(exchange);
-        self.shortfall = attester.shortfall().map(str::to_owned);
-        evidence
+        self.with(|attester| attester.collect(exchange))
+    }
+
+    fn collect_over(&mut self, digest: &[u8; 48]) -> Result<Evidence, CollectError> {
+        self.with(|attester| attester.collect_over(digest))
+    }
+
+    fn hardware(&mut self) -> Result<Option<HardwareKind>, CollectError> {
+        self.cell.borrow_mut().hardware()
     }
 
     fn shortfall(&self) -> Option<&str> {

@@ -37,6 +37,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 /// How long to wait before asking again after an answer that waiting alone does not mend: somebody may.
 const MENDED: Duration = Duration::from_secs(5);
+/// The same where each attempt costs the other end the judging of evidence.
+const DENIED: Duration = Duration::from_secs(60);
 
 /// Who was first.
 pub(crate) enum Won<S> {
@@ -122,7 +124,7 @@ impl<K: KeyService, A: Attester> Service<'_, '_, '_, K, A> {
                     say(self.voice, &Event::ServiceGivenUp { problem });
                     std::future::pending().await
                 }
-                AskError::Collect(_) | AskError::Lease(_) => {
+                AskError::Collect(_) | AskError::Lease(_) | AskError::NoGrant => {
                     return Err(UnlockError::Ask {
                         attempts: budget.attempts(),
                         spent: budget.spent(),
@@ -135,7 +137,10 @@ impl<K: KeyService, A: Attester> Service<'_, '_, '_, K, A> {
                     other => other,
                 },
             };
-            let wait = budget.wait(again, self.jitter).unwrap_or(MENDED);
+            let wait = budget.wait(again, self.jitter).unwrap_or(match again {
+                Again::Few => DENIED,
+                _ => MENDED,
+            });
             say(
                 self.voice,
                 &Event::AttemptFailed {

@@ -163,6 +163,11 @@ pub enum Event {
         /// Why not.
         problem: String,
     },
+    /// Who gave the key keeps nothing else of the volume.
+    KeyWithoutState {
+        /// Which.
+        volume: Uuid,
+    },
     /// The volume is mapped.
     Mapped {
         /// As what.
@@ -382,6 +387,7 @@ impl Event {
             Self::KeyNotHanded { .. } => "key-not-handed",
             Self::KeyHanded { .. } => "key-handed",
             Self::UnitNotTold { .. } => "unit-not-told",
+            Self::KeyWithoutState { .. } => "key-without-state",
             Self::Mapped { .. } => "mapped",
             Self::BootClosed { .. } => "boot-closed",
             Self::BootNotClosed { .. } => "boot-not-closed",

@@ -217,7 +217,7 @@ impl Report {
             volumes,
             service_id: finished.done.iter().find_map(|done| match done.giver {
                 Giver::Service(id) => Some(id),
-                Giver::Operator(_) => None,
+                Giver::Operator(_) | Giver::Broker => None,
             }),
             evidence: Some(finished.evidence),
             boot_closed_in: Some(match finished.closing {

@@ -67,6 +67,11 @@ impl fmt::Display for Event {
                 write!(f, " volume={volume} key={key} grant={grant} peer={peer}")
             }
             Self::Formatting { step, percent } => write!(f, " step={step} percent={percent}"),
+            Self::KeyWithoutState { volume } => write!(
+                f,
+                " volume={volume} unprotected=\"an older copy of the disk, a clone of it, another node with the same \
+                 evidence\""
+            ),
             Self::Mapped {
                 device,
                 generation,

@@ -1,17 +1,17 @@
 //! From evidence to a key: the calls over one connection, and what a verdict must be to count.
 
 use super::disk::Disk;
-use super::{Attested, Boot, Failed, Measured, Released, Trace, Unlock, wire_header};
+use super::{Attested, Boot, Failed, Given, Measured, Released, Trace, Unlock, wire_header};
 use crate::error::{AskError, ProtocolError};
 use crate::report::{Event, Sink, Stage};
 use crate::retry::Budget;
-use crate::service::{KeyService, Session};
+use crate::service::{Fresh, KeyService, Session, Verdict};
 use dawnkey_attest::collect::{Attester, CollectError};
-use dawnkey_attest::evidence::{Evidence, Exchange};
+use dawnkey_attest::evidence::Evidence;
 use dawnkey_dm::{Grant, Rotation};
 use dawnkey_proto::message::{Answer, Ask, Challenge, EvidenceItem, Release, Reopen, SeenHeader};
 use dawnkey_proto::secret;
-use dawnkey_secret::{ConfirmToken, Dek};
+use dawnkey_secret::Dek;
 use tokio::time::Instant;
 
 impl Unlock<Measured> {
@@ -39,7 +39,7 @@ impl<S: Session> Unlock<Attested<S>> {
         let Attested {
             measured,
             mut session,
-            exchange,
+            fresh,
             evidence,
         } = self.state;
         let mut trace = self.trace;
@@ -47,19 +47,14 @@ impl<S: Session> Unlock<Attested<S>> {
         let mut dialogue = Dialogue {
             session: &mut session,
             attester,
-            exchange: &exchange,
+            fresh: &fresh,
             trace: &mut trace,
             report,
         };
         let answer = dialogue.verdict(&measured.body, evidence, budget).await;
         let opened = answer.and_then(|answer| open(&measured, answer));
         trace.stages.add(Stage::Ask, began.elapsed());
-        let Opened {
-            release,
-            dek,
-            token,
-            rotation,
-        } = match opened {
+        let (dek, given) = match opened {
             Ok(opened) => opened,
             Err(error) => return Err(Unlock::<Measured>::next(trace, measured).failed(error)),
         };
@@ -67,14 +62,7 @@ impl<S: Session> Unlock<Attested<S>> {
             volume: measured.volume,
             disk: measured.disk,
             dek,
-            rotation,
-            lease: release.lease,
-            token,
-            grant: Grant {
-                epoch: release.epoch,
-                generation: release.generation,
-            },
-            service_id: release.service_id,
+            given,
             session,
         };
         Ok(Self::next(trace, released))
@@ -85,7 +73,7 @@ impl<S: Session> Unlock<Attested<S>> {
 struct Dialogue<'a, S, A> {
     session: &'a mut S,
     attester: &'a mut A,
-    exchange: &'a Exchange,
+    fresh: &'a Fresh,
     trace: &'a mut Trace,
     report: Sink<'a>,
 }
@@ -96,16 +84,23 @@ impl<S: Session, A: Attester> Dialogue<'_, S, A> {
         body: &[u8],
         evidence: Evidence,
         budget: &Budget,
-    ) -> Result<Answer, AskError> {
+    ) -> Result<Verdict, AskError> {
         let items = vec![EvidenceItem {
             kind: evidence.kind().to_owned(),
             payload: evidence.encode(),
         }];
-        let answer = self.session.unlock(body, items, budget.deadline()).await?;
+        let verdict = self.session.unlock(body, items, budget.deadline()).await?;
         self.trace.round_trips += 1;
-        match answer {
-            Answer::Challenge(challenge) => self.activate(&challenge, budget).await,
-            answer => Ok(answer),
+        match verdict {
+            Verdict::Answer(Answer::Challenge(challenge)) => {
+                let answer = self.activate(&challenge, budget).await?;
+                Ok(Verdict::Answer(answer))
+            }
+            Verdict::Key(dek) => {
+                self.trace.round_trips += 1;
+                Ok(Verdict::Key(dek))
+            }
+            verdict => Ok(verdict),
         }
     }
 
@@ -120,9 +115,13 @@ impl<S: Session, A: Attester> Dialogue<'_, S, A> {
             id_object,
             encrypted_secret,
         } = challenge;
+        let Fresh::Binder(exchange) = self.fresh else {
+            let kind = self.attester.kind();
+            return Err(ProtocolError::NothingToEnrol { kind }.into());
+        };
         let proof = self.trace.stages.time(Stage::Activate, || {
             self.attester
-                .activate(id_object, encrypted_secret, self.exchange)
+                .activate(id_object, encrypted_secret, exchange)
         });
         let proof = proof.map_err(|error| match error {
             CollectError::NoEnrolment { kind } => ProtocolError::NothingToEnrol { kind }.into(),
@@ -159,16 +158,12 @@ pub(super) fn ask(disk: &Disk, boot: Boot<'_>) -> Ask {
     }
 }
 
-/// A verdict that fits the request, with its keys.
-struct Opened {
-    release: Release,
-    dek: Dek,
-    token: ConfirmToken,
-    rotation: Option<Rotation>,
-}
-
 /// Holds the verdict against what was asked, and opens its keys.
-fn open(measured: &Measured, answer: Answer) -> Result<Opened, AskError> {
+fn open(measured: &Measured, verdict: Verdict) -> Result<(Dek, Given), AskError> {
+    let answer = match verdict {
+        Verdict::Answer(answer) => answer,
+        Verdict::Key(dek) => return Ok((dek, Given::Key)),
+    };
     let release = match (measured.ask.seen(), answer) {
         (_, Answer::Refuse(refusal)) => return Err(AskError::Refused(refusal)),
         (_, Answer::Challenge(_)) => return Err(ProtocolError::SecondChallenge.into()),
@@ -193,12 +188,17 @@ fn open(measured: &Measured, answer: Answer) -> Result<Opened, AskError> {
         }
         None => None,
     };
-    Ok(Opened {
-        release,
-        dek,
-        token,
+    let given = Given::Release {
         rotation,
-    })
+        lease: release.lease,
+        token,
+        grant: Grant {
+            epoch: release.epoch,
+            generation: release.generation,
+        },
+        service_id: release.service_id,
+    };
+    Ok((dek, given))
 }
 
 /// The header's epoch and generation: an adopted volume keeps its header.

@@ -38,6 +38,7 @@ pub fn close_boot<S>(
         .map(|(unlock, opened)| match &unlock.state.made.by {
             By::Service { id, .. } => closing::event(*id, opened),
             By::Operator(key) => closing::recovered_event(*key, opened),
+            By::Broker => closing::brokered_event(opened),
         })
         .collect();
     let closing = attester.close_boot(&events)?;

@@ -30,9 +30,7 @@ impl<S> Unlock<Released<S>> {
         let Released {
             volume,
             dek,
-            lease,
-            token,
-            service_id,
+            given,
             session,
             ..
         } = self.state;
@@ -57,11 +55,7 @@ impl<S> Unlock<Released<S>> {
             outcome: Outcome::Unlocked,
             volume,
             mapping,
-            by: By::Service {
-                id: service_id,
-                token,
-                lease,
-            },
+            by: By::of(given),
         };
         let session = Some(session);
         Ok(Self::next(self.trace, Mapped { made, session }))

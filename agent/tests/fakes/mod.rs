@@ -15,7 +15,7 @@ pub mod tpm;
 
 use dawnkey_agent::connect::ConnectError;
 use dawnkey_agent::discover::Address;
-use dawnkey_agent::service::{CallError, KeyService, Session};
+use dawnkey_agent::service::{CallError, KeyService, Session, Verdict};
 use dawnkey_proto::binding::{Exporter, SpkiDigest};
 use dawnkey_proto::closing::{self, Opened};
 use dawnkey_proto::message::{
@@ -287,7 +287,7 @@ impl Session for FakeSession {
         body: &[u8],
         evidence: Vec<EvidenceItem>,
         deadline: Instant,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<Verdict, CallError> {
         let request = Request::decode(body).unwrap();
         self.service.0.borrow_mut().hpke_public_key = request.hpke_public_key.to_vec();
         self.service.0.borrow_mut().volume = request.volume;
@@ -295,7 +295,8 @@ impl Session for FakeSession {
         assert_eq!(evidence[0].kind, "vtpm");
         let evidence = evidence[0].payload.clone();
         self.service.note(Seen::Unlock { request, evidence });
-        self.answer("Unlock", deadline).await
+        let answer = self.answer("Unlock", deadline).await;
+        answer.map(Verdict::Answer)
     }
 
     async fn activate(

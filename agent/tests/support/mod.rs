@@ -14,7 +14,7 @@ pub mod relay;
 pub mod web;
 
 use cut::Cut;
-use dawnkey_agent::config::{Pace, ServiceConfig};
+use dawnkey_agent::config::{Pace, Protocol, ServiceConfig};
 use dawnkey_agent::discover::{Endpoint, Places};
 use dawnkey_proto::binding::{Exporter, Role, SpkiDigest};
 use dawnkey_proto::tls::{self, Identity, Pin};
@@ -94,6 +94,7 @@ pub fn config(addresses: &[SocketAddr], pin: Pin) -> ServiceConfig {
             budget: Duration::from_secs(5),
             attempt: Duration::from_secs(2),
         },
+        protocol: Protocol::Dawnkey,
     }
 }
 

@@ -33,6 +33,26 @@ use crate::tpm::{
 
 /// Persistent handle of the attestation key, in the owner's range and outside those the TCG reserves.
 pub const HANDLE: u32 = 0x8101_da01;
+/// Persistent handle of the one that is RSA whatever the TPM can do.
+pub const RSA_HANDLE: u32 = 0x8101_da02;
+
+/// Which key is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// ECDSA P-256 where the TPM has that curve, else RSA-2048.
+    Best,
+    /// RSA-2048.
+    Rsa,
+}
+
+impl Sort {
+    const fn handle(self) -> u32 {
+        match self {
+            Self::Best => HANDLE,
+            Self::Rsa => RSA_HANDLE,
+        }
+    }
+}
 
 /// A loaded attestation key.
 pub(super) struct AttestationKey {
@@ -43,19 +63,24 @@ pub(super) struct AttestationKey {
 }
 
 impl AttestationKey {
-    /// Opens the key at [`HANDLE`], or makes it under `ek` and puts it there.
-    pub(super) fn open(context: &mut Context, ek: &EndorsementKey) -> Result<Self, CollectError> {
-        if let Some(handle) = persistent(context, HANDLE)? {
+    /// Opens the key of this sort at its handle, or makes it under `ek` and puts it there.
+    pub(super) fn open(
+        context: &mut Context,
+        ek: &EndorsementKey,
+        sort: Sort,
+    ) -> Result<Self, CollectError> {
+        let place = sort.handle();
+        if let Some(handle) = persistent(context, place)? {
             let (public, qualified) = read_public(context, handle)?;
-            return match problem(&public, &qualified, ek) {
+            return match problem(&public, &qualified, ek, sort) {
                 None => Ok(Self { handle, public }),
                 Some(problem) => Err(CollectError::HandleOccupied {
-                    handle: HANDLE,
+                    handle: place,
                     problem,
                 }),
             };
         }
-        let template = template(context)?;
+        let template = template(context, sort)?;
         let made = ek.with_use(context, Parameters::Encrypted, |context, session| {
             let made = context.execute_with_session(Some(session), |context| {
                 context.create(ek.handle, template, None, None, None, None)
@@ -68,7 +93,7 @@ impl AttestationKey {
             });
             loaded.doing("load the attestation key")
         })?;
-        let handle = keep(context, ek, transient)?;
+        let handle = keep(context, ek, transient, place)?;
         let (public, _) = read_public(context, handle)?;
         Ok(Self { handle, public })
     }
@@ -79,9 +104,10 @@ fn keep(
     context: &mut Context,
     ek: &EndorsementKey,
     transient: KeyHandle,
+    place: u32,
 ) -> Result<KeyHandle, CollectError> {
     let doing = "keep the attestation key";
-    let place = Persistent::Persistent(PersistentTpmHandle::new(HANDLE).doing(doing)?);
+    let place = Persistent::Persistent(PersistentTpmHandle::new(place).doing(doing)?);
     let kept = session::with_hmac(context, ek.handle, |context, session| {
         let kept = context.execute_with_session(Some(session), |context| {
             context.evict_control(Provision::Owner, transient.into(), place)
@@ -94,9 +120,15 @@ fn keep(
     Ok(handle.into())
 }
 
-/// What keeps a key found at [`HANDLE`] from being the attestation key under `ek`.
-fn problem(public: &Public, qualified: &[u8], ek: &EndorsementKey) -> Option<&'static str> {
+/// What keeps a key found at its handle from being the attestation key under `ek`.
+fn problem(
+    public: &Public,
+    qualified: &[u8],
+    ek: &EndorsementKey,
+    sort: Sort,
+) -> Option<&'static str> {
     let scheme = match &public.key {
+        Key::Ecc { .. } if sort == Sort::Rsa => return Some("it is no RSA key"),
         Key::Ecc {
             curve: Curve::P256, ..
         } => ALG_ECDSA,
@@ -121,8 +153,7 @@ fn problem(public: &Public, qualified: &[u8], ek: &EndorsementKey) -> Option<&'s
     }
 }
 
-/// ECDSA P-256 where the TPM has that curve, else RSA-2048.
-fn template(context: &mut Context) -> Result<TssPublic, CollectError> {
+fn template(context: &mut Context, sort: Sort) -> Result<TssPublic, CollectError> {
     let doing = "build the attestation key's template";
     let attributes = ObjectAttributesBuilder::new()
         .with_fixed_tpm(true)
@@ -137,7 +168,7 @@ fn template(context: &mut Context) -> Result<TssPublic, CollectError> {
     let builder = PublicBuilder::new()
         .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
         .with_object_attributes(attributes);
-    let built = if has_p256(context)? {
+    let built = if sort == Sort::Best && has_p256(context)? {
         let parameters = PublicEccParametersBuilder::new()
             .with_symmetric(SymmetricDefinitionObject::Null)
             .with_ecc_scheme(EccScheme::EcDsa(HashScheme::new(HashingAlgorithm::Sha256)))

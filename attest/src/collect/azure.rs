@@ -95,15 +95,16 @@ impl Azure {
     }
 }
 
-impl Attester for Azure {
-    fn kind(&self) -> &'static str {
-        KIND_AZURE
-    }
-
-    fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError> {
+impl Azure {
+    fn hcl_report(&mut self) -> Result<Vec<u8>, CollectError> {
         let salt_key = self.quoter.ek.handle;
         let doing = "read the HCL report";
-        let hcl_report = nv::read(&mut self.quoter.context, salt_key, HCL_REPORT, doing)?;
+        nv::read(&mut self.quoter.context, salt_key, HCL_REPORT, doing)
+    }
+
+    /// Evidence whose quote carries `data`.
+    fn over(&mut self, data: &[u8]) -> Result<Evidence, CollectError> {
+        let hcl_report = self.hcl_report()?;
         let parsed = HclReport::parse(&hcl_report)?;
         let (mut certificates, mut td_quote) = (Vec::new(), Vec::new());
         self.shortfall = None;
@@ -116,7 +117,7 @@ impl Attester for Azure {
                 }
             },
         }
-        let quoted = self.quoter.quote(self.ak, exchange)?;
+        let quoted = self.quoter.quote(self.ak, data)?;
         Ok(Evidence::Azure(Box::new(AzureEvidence {
             hcl_report,
             quote: quoted.quote,
@@ -129,6 +130,26 @@ impl Attester for Azure {
             ak_certificate: self.ak_certificate.clone(),
             ak_chain: Vec::new(),
         })))
+    }
+}
+
+impl Attester for Azure {
+    fn kind(&self) -> &'static str {
+        KIND_AZURE
+    }
+
+    fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError> {
+        self.over(&exchange.qualifying_data())
+    }
+
+    /// All of it: Azure's vTPM has room.
+    fn collect_over(&mut self, digest: &[u8; 48]) -> Result<Evidence, CollectError> {
+        self.over(digest)
+    }
+
+    fn hardware(&mut self) -> Result<Option<HardwareKind>, CollectError> {
+        let hcl_report = self.hcl_report()?;
+        Ok(Some(HclReport::parse(&hcl_report)?.kind))
     }
 
     fn shortfall(&self) -> Option<&str> {

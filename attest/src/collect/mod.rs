@@ -37,6 +37,7 @@ pub mod vtpm;
 pub use error::CollectError;
 pub use register::{Closing, Extended, Register, RegisterLog};
 
+use crate::azure::hcl::HardwareKind;
 use crate::evidence::{Evidence, Exchange};
 
 /// A source of evidence.
@@ -46,6 +47,20 @@ pub trait Attester {
 
     /// Collects evidence bound to `exchange`.
     fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError>;
+
+    /// Collects evidence bound to the SHA-384 of something that another protocol than ours has: as the beginning of the
+    /// report data, the rest zero; or as far as a TPM's quote has room for it.
+    fn collect_over(&mut self, digest: &[u8; 48]) -> Result<Evidence, CollectError> {
+        let mut report_data = [0; 64];
+        let (begin, _) = report_data.split_at_mut(digest.len());
+        begin.copy_from_slice(digest);
+        self.collect(&Exchange(report_data))
+    }
+
+    /// The TEE below, where the kind alone does not say it.
+    fn hardware(&mut self) -> Result<Option<HardwareKind>, CollectError> {
+        Ok(None)
+    }
 
     /// What the last evidence had to go without, for people; `None` if nothing.
     fn shortfall(&self) -> Option<&str> {
@@ -82,6 +97,14 @@ impl<A: Attester + ?Sized> Attester for Box<A> {
 
     fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError> {
         (**self).collect(exchange)
+    }
+
+    fn collect_over(&mut self, digest: &[u8; 48]) -> Result<Evidence, CollectError> {
+        (**self).collect_over(digest)
+    }
+
+    fn hardware(&mut self) -> Result<Option<HardwareKind>, CollectError> {
+        (**self).hardware()
     }
 
     fn shortfall(&self) -> Option<&str> {

@@ -22,7 +22,7 @@ use super::{
     session,
 };
 use crate::{
-    evidence::{Exchange, PcrBank, PcrValue},
+    evidence::{PcrBank, PcrValue},
     tpm::{PCR_COUNT, attest::Quote, hash::Hash},
 };
 
@@ -68,16 +68,12 @@ impl Quoter {
         })
     }
 
-    /// Quotes all PCRs with `key` over `exchange`, again while they change in between.
-    pub(super) fn quote(
-        &mut self,
-        key: KeyHandle,
-        exchange: &Exchange,
-    ) -> Result<Quoted, CollectError> {
+    /// Quotes all PCRs with `key` over `data`, again while they change in between.
+    pub(super) fn quote(&mut self, key: KeyHandle, data: &[u8]) -> Result<Quoted, CollectError> {
         for _ in 0..ATTEMPTS {
             let event_log = read_event_log(&self.event_log)?;
             let values = pcr::read_all(&mut self.context, self.bank)?;
-            let (quote, signature) = self.quote_once(key, exchange)?;
+            let (quote, signature) = self.quote_once(key, data)?;
             // The attestation key's scheme has SHA-256, so the quote's digest of the values has it too.
             let parts: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
             let digest = Hash::Sha256.digest(&parts);
@@ -107,11 +103,11 @@ impl Quoter {
     fn quote_once(
         &mut self,
         key: KeyHandle,
-        exchange: &Exchange,
+        data: &[u8],
     ) -> Result<(Vec<u8>, Vec<u8>), CollectError> {
         let doing = "quote";
         let selection = pcr::selection(self.bank, 0..PCR_COUNT)?;
-        let data = Data::try_from(exchange.qualifying_data().to_vec()).doing(doing)?;
+        let data = Data::try_from(data.to_vec()).doing(doing)?;
         let (attest, signature) =
             session::with_hmac(&mut self.context, self.ek.handle, |context, session| {
                 let quoted = context.execute_with_session(Some(session), |context| {

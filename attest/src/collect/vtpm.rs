@@ -15,10 +15,10 @@ use tss_esapi::{
 };
 use zeroize::Zeroizing;
 
-pub use super::ak::HANDLE as AK_HANDLE;
+pub use super::ak::{HANDLE as AK_HANDLE, RSA_HANDLE as AK_RSA_HANDLE};
 use super::{
     Attester,
-    ak::AttestationKey,
+    ak::{AttestationKey, Sort},
     error::{CollectError, Doing as _},
     gce,
     quoter::Quoter,
@@ -37,6 +37,8 @@ pub enum KeySource {
     /// Our own: made under the endorsement key at first use, kept at persistent handle [`AK_HANDLE`].
     #[default]
     Own,
+    /// Our own, RSA-2048 whatever the TPM can do, kept at [`AK_RSA_HANDLE`]: for verifiers that know nothing else.
+    OwnRsa,
     /// Google's, made from the template in NV and certified there.
     Gce,
 }
@@ -77,7 +79,8 @@ impl Vtpm {
         let mut quoter = Quoter::open(&config.tcti, config.bank, config.event_log.clone())?;
         let (context, ek) = (&mut quoter.context, &quoter.ek);
         let (ak, ak_certificate) = match config.key {
-            KeySource::Own => (AttestationKey::open(context, ek)?, Vec::new()),
+            KeySource::Own => (AttestationKey::open(context, ek, Sort::Best)?, Vec::new()),
+            KeySource::OwnRsa => (AttestationKey::open(context, ek, Sort::Rsa)?, Vec::new()),
             KeySource::Gce => gce::open(context, ek)?,
         };
         Ok(Self {
@@ -90,13 +93,10 @@ impl Vtpm {
     }
 }
 
-impl Attester for Vtpm {
-    fn kind(&self) -> &'static str {
-        KIND_VTPM
-    }
-
-    fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError> {
-        let quoted = self.quoter.quote(self.ak.handle, exchange)?;
+impl Vtpm {
+    /// Evidence whose quote carries `data`.
+    fn over(&mut self, data: &[u8]) -> Result<Evidence, CollectError> {
+        let quoted = self.quoter.quote(self.ak.handle, data)?;
         let mut evidence = VtpmEvidence {
             ak_public: self.ak.public.bytes().to_vec(),
             quote: quoted.quote,
@@ -106,7 +106,7 @@ impl Attester for Vtpm {
             ..VtpmEvidence::default()
         };
         match self.config.key {
-            KeySource::Own => {
+            KeySource::Own | KeySource::OwnRsa => {
                 let ek = &self.quoter.ek;
                 evidence.ek_public = ek.public.bytes().to_vec();
                 evidence.ek_certificate = ek.certificate.clone();
@@ -116,6 +116,22 @@ impl Attester for Vtpm {
             KeySource::Gce => evidence.ak_certificate = self.ak_certificate.clone(),
         }
         Ok(Evidence::Vtpm(Box::new(evidence)))
+    }
+}
+
+impl Attester for Vtpm {
+    fn kind(&self) -> &'static str {
+        KIND_VTPM
+    }
+
+    fn collect(&mut self, exchange: &Exchange) -> Result<Evidence, CollectError> {
+        self.over(&exchange.qualifying_data())
+    }
+
+    /// Its first 32 bytes: the field holds no 48 on every TPM.
+    fn collect_over(&mut self, digest: &[u8; 48]) -> Result<Evidence, CollectError> {
+        let (begin, _) = digest.split_at(32);
+        self.over(begin)
     }
 
     fn activate(

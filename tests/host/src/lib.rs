@@ -2,7 +2,8 @@
 //!
 //! [`world`] starts a key service with its store, policy and TLS, makes software TPMs with endorsement certificates, and
 //! runs the agent's flow against them. Only the last step is not taken: headers are really written to disk files, but
-//! nothing is mapped. `tests/qemu` does that in a machine. [`storm`] is many nodes at once, [`kms`] a KMS that takes its time.
+//! nothing is mapped. `tests/qemu` does that in a machine. [`storm`] is many nodes at once, [`kms`] a KMS that takes its time,
+//! [`kbs`] a Key Broker Service of Trustee.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +11,7 @@
     clippy::panic
 )] // a test tool: what fails shall end the test with its reason
 
+pub mod kbs;
 pub mod kms;
 pub mod storm;
 pub mod world;

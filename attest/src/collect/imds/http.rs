@@ -71,6 +71,17 @@ enum Framing {
     ToTheEnd,
 }
 
+/// An answer, whatever its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, a line each.
+    pub headers: Vec<String>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
 /// The body of an answer with status 200, or `None` if it is not complete. `ended`: no more bytes will come.
 ///
 /// # Errors
@@ -80,31 +91,78 @@ pub fn parse_response(
     ended: bool,
     path: &'static str,
 ) -> Result<Option<Vec<u8>>, ImdsError> {
-    let malformed = |problem| ImdsError::Malformed { path, problem };
-    let Some((head, body)) = split(bytes, b"\r\n\r\n") else {
-        return match ended {
-            true => Err(malformed("it ends before its body")),
-            false => Ok(None),
-        };
+    let Some(head) = Head::parse(bytes, ended, path)? else {
+        return Ok(None);
     };
-    let head = std::str::from_utf8(head).map_err(|_| malformed("its head is no text"))?;
-    let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(status);
-    let status = status.ok_or_else(|| malformed("it begins with no HTTP/1 status"))?;
-    if status != 200 {
-        return Err(ImdsError::Status { path, status });
+    match head.status {
+        200 => head.body(ended, path),
+        status => Err(ImdsError::Status { path, status }),
     }
-    let body = match framing(lines).map_err(malformed)? {
-        Framing::Length(length) if length > MAX_ANSWER => {
-            return Err(ImdsError::TooLarge { path });
-        }
-        Framing::Length(length) => body.get(..length).map(<[u8]>::to_vec),
-        Framing::Chunked => unchunk(body).map_err(malformed)?,
-        Framing::ToTheEnd => ended.then(|| body.to_vec()),
+}
+
+/// An answer with any status, or `None` if it is not complete.
+///
+/// # Errors
+/// [`ImdsError::Malformed`], [`ImdsError::TooLarge`].
+pub fn parse_answer(
+    bytes: &[u8],
+    ended: bool,
+    path: &'static str,
+) -> Result<Option<Answer>, ImdsError> {
+    let Some(head) = Head::parse(bytes, ended, path)? else {
+        return Ok(None);
     };
-    match body {
-        None if ended => Err(malformed("it ends within its body")),
-        body => Ok(body),
+    let body = head.body(ended, path)?;
+    Ok(body.map(|body| Answer {
+        status: head.status,
+        headers: head.headers.into_iter().map(str::to_owned).collect(),
+        body,
+    }))
+}
+
+/// A complete head, and what has come of the body.
+struct Head<'a> {
+    status: u16,
+    headers: Vec<&'a str>,
+    rest: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    fn parse(bytes: &'a [u8], ended: bool, path: &'static str) -> Result<Option<Self>, ImdsError> {
+        let malformed = |problem| ImdsError::Malformed { path, problem };
+        let Some((head, rest)) = split(bytes, b"\r\n\r\n") else {
+            return match ended {
+                true => Err(malformed("it ends before its body")),
+                false => Ok(None),
+            };
+        };
+        let head = std::str::from_utf8(head).map_err(|_| malformed("its head is no text"))?;
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(status);
+        let status = status.ok_or_else(|| malformed("it begins with no HTTP/1 status"))?;
+        Ok(Some(Self {
+            status,
+            headers: lines.collect(),
+            rest,
+        }))
+    }
+
+    /// The whole body; `None` if it is not complete.
+    fn body(&self, ended: bool, path: &'static str) -> Result<Option<Vec<u8>>, ImdsError> {
+        let malformed = |problem| ImdsError::Malformed { path, problem };
+        let headers = self.headers.iter().copied();
+        let body = match framing(headers).map_err(malformed)? {
+            Framing::Length(length) if length > MAX_ANSWER => {
+                return Err(ImdsError::TooLarge { path });
+            }
+            Framing::Length(length) => self.rest.get(..length).map(<[u8]>::to_vec),
+            Framing::Chunked => unchunk(self.rest).map_err(malformed)?,
+            Framing::ToTheEnd => ended.then(|| self.rest.to_vec()),
+        };
+        match body {
+            None if ended => Err(malformed("it ends within its body")),
+            body => Ok(body),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod http;
 
-pub use http::parse_response;
+pub use http::{Answer, parse_answer, parse_response};
 
 use std::io;
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use dawnkey_agent::client::{Client, Connection};
 use dawnkey_agent::config::ServiceConfig;
 use dawnkey_agent::error::{AskError, ProtocolError};
 use dawnkey_agent::retry::Budget;
-use dawnkey_agent::service::{KeyService, Session};
+use dawnkey_agent::service::{KeyService, Session, Verdict};
 use dawnkey_attest::evidence::Exchange;
 use dawnkey_proto::binding::{Bound, Role, binder};
 use dawnkey_proto::message::{
@@ -110,6 +110,9 @@ impl Node {
             payload: evidence.encode(),
         };
         let answer = session.unlock(&body, vec![item], budget.deadline()).await?;
+        let Verdict::Answer(answer) = answer else {
+            panic!("a key service gives more than a key");
+        };
         let release = match answer {
             Answer::Release(release) => release,
             Answer::Provision(provision) => provision.release,

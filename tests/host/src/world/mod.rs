@@ -8,7 +8,7 @@ pub mod process;
 pub mod relay;
 pub mod scan;
 
-use dawnkey_agent::config::{Pace, ServiceConfig};
+use dawnkey_agent::config::{Pace, Protocol, ServiceConfig};
 use dawnkey_agent::discover::{Endpoint, Places};
 use dawnkey_attest::fake::SwtpmCa;
 use dawnkey_keyservice::config::{Config, Start};
@@ -220,6 +220,7 @@ impl World {
                 budget: Duration::from_secs(30),
                 attempt: Duration::from_secs(20),
             },
+            protocol: Protocol::Dawnkey,
         }
     }
 

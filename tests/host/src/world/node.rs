@@ -135,11 +135,16 @@ impl Node {
 
     /// Its TPM, as the agent opens it.
     pub fn attester(&self) -> Vtpm {
+        self.attester_with(KeySource::Own)
+    }
+
+    /// The same, quoting with this key.
+    pub fn attester_with(&self, key: KeySource) -> Vtpm {
         let mut vtpm = Vtpm::open(VtpmConfig {
             tcti: self.tpm.tcti(),
             bank: Hash::Sha256,
             event_log: self.log(),
-            key: KeySource::Own,
+            key,
         })
         .unwrap();
         let rtmr = self.dir.path().join("rtmr-measure.log");
@@ -286,7 +291,7 @@ impl Node {
 }
 
 /// The volume `state` on a disk that may be formatted, without a filesystem.
-pub(super) fn state_volume(volume: Uuid, disk: &Path) -> VolumeConfig {
+pub fn state_volume(volume: Uuid, disk: &Path) -> VolumeConfig {
     VolumeConfig {
         wanted: Wanted {
             volume,
