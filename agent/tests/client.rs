@@ -23,8 +23,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 use tonic::Status;
 
+/// Long enough for a connection on a machine that is busy.
 fn soon() -> Instant {
-    Instant::now() + Duration::from_millis(400)
+    Instant::now() + Duration::from_secs(2)
 }
 
 fn later() -> Instant {
@@ -173,7 +174,7 @@ async fn names_a_server_that_accepts_but_never_answers_tls() {
     let began = Instant::now();
     let error = refused(running.address, Pki::new().ca_pin(), soon()).await;
     assert!(matches!(error, ConnectError::TlsTimeout { .. }), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]
