@@ -1,6 +1,6 @@
 //! `dawnkey-agent unlock`: every volume of the configuration, then exit.
 
-use super::diagnose::at_the_end;
+use super::diagnose::{Waiting, at_the_end};
 use super::{Stop, load_protected, runtime};
 use crate::attester;
 use crate::boot;
@@ -56,6 +56,7 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
         })
         .map_err(|e| Stop::at("attester", 10)(&e))?;
     attester.log_to(Box::new(MeasureLog::system(report::console)));
+    let waiting = Waiting::default();
     let mut mapper = KernelMapper::new().with_handing(handed.handing());
     let mut ports = Ports {
         service: &mut service,
@@ -63,7 +64,10 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
         mapper: &mut mapper,
         leases: &mut KernelLeases,
         jitter: &mut random::number,
-        report: &mut report::console,
+        report: &mut |event: &Event| {
+            report::console(event);
+            waiting.see(event);
+        },
     };
     let job = Job {
         volumes: &config.volumes,
@@ -75,6 +79,8 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
     let recovery = recovery.transpose().map_err(|e| Stop::at("keys", 70)(&e))?;
     let mut recovery = recovery.map(|recovery| recovery.with_console(standard_input));
     let running = run_or_recover(&job, &mut ports, recovery.as_mut());
+    let mut console = report::console;
+    let running = waiting.beside(running, &config.service, &mut console);
     match runtime()?.block_on(running) {
         Ok(finished) => {
             handed.tell(|id| finished.done.iter().any(|done| done.volume == id));

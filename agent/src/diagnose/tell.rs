@@ -219,7 +219,79 @@ fn date(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::diagnose::{Link, LinkState};
+    use crate::discover::Address;
+    use std::time::Duration;
+
+    fn machine() -> Machine {
+        Machine {
+            links: vec![Link {
+                name: "eth0".into(),
+                state: LinkState::Up,
+                addresses: vec!["10.0.2.15".parse().unwrap()],
+            }],
+            ..Machine::default()
+        }
+    }
+
+    fn endpoint() -> Box<Address> {
+        let endpoint = "192.0.2.1:8443".parse().unwrap();
+        Address::literal(&endpoint).unwrap().into()
+    }
+
+    fn probe_with(problem: ConnectError) -> Probe {
+        Probe {
+            address: "192.0.2.1:8443".into(),
+            ms: 1,
+            problem: Some(problem),
+            certificate: None,
+        }
+    }
+
+    fn unreachable(kind: ErrorKind) -> Probe {
+        let endpoint = endpoint();
+        let source = kind.into();
+        probe_with(ConnectError::Unreachable { endpoint, source })
+    }
+
+    fn silent() -> Probe {
+        let (endpoint, waited) = (endpoint(), Duration::from_secs(5));
+        probe_with(ConnectError::TcpTimeout { endpoint, waited })
+    }
+
+    /// The cause, and that its advice has this in it.
+    fn cause_of(machine: &Machine, probes: &[Probe], says: &str) -> Cause {
+        let cause = cause(machine, &[], probes);
+        let advice = advice(cause, &[], probes);
+        assert!(advice.contains(says), "{advice}");
+        cause
+    }
+
+    #[test]
+    fn a_network_that_leads_nowhere_is_a_route_that_is_missing() {
+        for kind in [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable] {
+            // One address that is silent does not hide it.
+            let probes = [silent(), unreachable(kind)];
+            let cause = cause_of(&machine(), &probes, "default route");
+            assert_eq!(cause, Cause::Route);
+        }
+    }
+
+    #[test]
+    fn addresses_of_which_none_answers_are_silent() {
+        let cause = cause_of(&machine(), &[silent(), silent()], "firewalls");
+        assert_eq!(cause, Cause::Silent);
+        // What is near is told first.
+        let down = Machine::default();
+        let cause = cause_of(&down, &[silent()], "NIC");
+        assert_eq!(cause, Cause::Link);
+        // And what answers before what does not.
+        let probes = [silent(), unreachable(ErrorKind::ConnectionRefused)];
+        let cause = cause_of(&down, &probes, "start the key service");
+        assert_eq!(cause, Cause::Refused);
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {
