@@ -7,6 +7,7 @@
 )]
 
 use dawnkey_attest::{
+    cel::{self, Place},
     eventlog::{
         EventLog, Limits, LogError, Padding, ReplayError, describe::describe, kind, replay::replay,
     },
@@ -193,5 +194,28 @@ proptest! {
         if let Ok(public) = Public::parse(&bytes) {
             prop_assert_eq!(public.bytes(), bytes.as_slice());
         }
+    }
+}
+
+proptest! {
+    /// What the log of a running system says is kept, whoever wrote it.
+    #[test]
+    fn a_record_of_any_content_is_read_as_it_is_written(
+        pcr in any::<u64>(),
+        digest in proptest::collection::vec(any::<u8>(), 32),
+        writer in ".*",
+        text in ".*",
+        cut in 0usize..400,
+    ) {
+        let digests = [(Hash::Sha256, digest)];
+        let mut record = cel::Record::own(
+            Place::Pcr(pcr), &digests, text.as_bytes(), (&text, "unlocked"), ("b0", pcr),
+        );
+        record.content_type = writer;
+        let line = record.line();
+        prop_assert_eq!(cel::parse(&line), Ok(vec![record]));
+        // Any part of it is refused or read, and never more.
+        let part = cel::parse(line.get(..cut).unwrap_or(&line));
+        prop_assert!(part.is_err() || part.unwrap().len() <= 1);
     }
 }
