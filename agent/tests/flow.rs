@@ -171,6 +171,30 @@ async fn gives_up_when_the_budget_ends_and_says_why() {
     assert!(scene.spent <= PACE.budget && scene.spent > PACE.budget - Duration::from_secs(6));
 }
 
+/// After each attempt a wait of at most 5 s: a service that comes back is found within that.
+#[tokio::test(start_paused = true)]
+async fn finds_a_service_that_was_down_for_ten_minutes_within_seconds() {
+    let down = Duration::from_secs(600);
+    // 250 ms, 500 ms, ... 4 s, then 5 s each.
+    let attempts = 5 + (down.as_secs() - 7) / 5;
+    let mut acts = vec![Act::Down; usize::try_from(attempts).unwrap()];
+    acts.extend([Act::Up, Act::Release(1, 5), Act::Confirmed]);
+    let mut scene = Scene::new(HEADER, &acts);
+    scene.pace.budget = Duration::from_secs(900);
+    let done = scene.run().await.unwrap();
+    assert_eq!(done.outcome, Outcome::Unlocked);
+    let late = scene.spent.saturating_sub(down);
+    assert!(
+        scene.spent > down - Duration::from_secs(5),
+        "{:?}",
+        scene.spent
+    );
+    assert!(late <= Duration::from_secs(5), "{late:?}");
+    let failed = scene.names();
+    let failed = failed.iter().filter(|name| **name == "attempt-failed");
+    assert_eq!(failed.count() as u64, attempts);
+}
+
 #[tokio::test(start_paused = true)]
 async fn hanging_service_never_takes_more_than_the_budget() {
     let acts = [Act::Up, Act::Hang].repeat(20);

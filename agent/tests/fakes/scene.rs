@@ -14,7 +14,7 @@ use dawnkey_agent::unlock::Done;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The pace of all runs.
+/// The pace of runs that need no other.
 pub const PACE: Pace = Pace {
     budget: Duration::from_secs(60),
     attempt: Duration::from_secs(10),
@@ -33,6 +33,7 @@ pub struct Scene {
     pub volumes: Vec<VolumeConfig>,
     pub leases: FakeLeases,
     pub holder: bool,
+    pub pace: Pace,
     pub events: Vec<Event>,
     pub spent: Duration,
 }
@@ -52,6 +53,7 @@ impl Scene {
             disk,
             leases: FakeLeases::new(),
             holder: true,
+            pace: PACE,
             events: Vec::new(),
             spent: Duration::ZERO,
         }
@@ -80,7 +82,7 @@ impl Scene {
         let job = Job {
             volumes: &self.volumes,
             node_name: "node-1",
-            pace: PACE,
+            pace: self.pace,
             holder: self.holder,
         };
         let ended = run(&job, &mut ports).await;
