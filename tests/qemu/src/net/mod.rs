@@ -37,6 +37,8 @@ pub struct Weather {
     pub lost_per_mille: u64,
     /// IPv4 packets with more bytes vanish, and nobody is told: an MTU black hole.
     pub largest: Option<usize>,
+    /// IPv6 is not carried, so that no router gives an address.
+    pub only_ipv4: bool,
     /// Packets that vanish.
     pub vanish: Option<Meant>,
     /// Connections of the guest that are refused, as by a machine at which nothing listens.
@@ -174,6 +176,9 @@ enum Fate {
 impl State {
     fn fate(&mut self, frame: &[u8], from_guest: bool) -> Fate {
         let Some(packet) = Packet::read(frame) else {
+            if self.weather.only_ipv4 && packet::is_ipv6(frame) {
+                return Fate::Drop;
+            }
             return Fate::Carry(self.weather.delay);
         };
         let (did, fate) = self.judge(frame, &packet, from_guest);

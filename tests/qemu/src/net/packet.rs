@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 const ETHERNET: usize = 14;
 const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const SYN: u8 = 0x02;
@@ -105,6 +106,11 @@ impl<'a> Packet<'a> {
         answer.extend(inner);
         Some(answer)
     }
+}
+
+/// Whether a frame carries IPv6.
+pub(super) fn is_ipv6(frame: &[u8]) -> bool {
+    be16(frame, 12) == Some(IPV6)
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {

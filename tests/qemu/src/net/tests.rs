@@ -85,6 +85,16 @@ fn large_and_meant_packets_vanish_and_the_next_is_carried() {
 }
 
 #[test]
+fn ipv6_is_carried_unless_told_otherwise() {
+    let mut state = State::default();
+    let mut frame = [0; 60];
+    frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+    assert!(matches!(state.fate(&frame, true), Fate::Carry(_)));
+    state.weather.only_ipv4 = true;
+    assert!(matches!(state.fate(&frame, true), Fate::Drop));
+}
+
+#[test]
 fn loses_about_as_many_as_it_was_told() {
     let mut state = State {
         random: 1,

@@ -25,6 +25,7 @@ mod kinds;
 mod lies;
 mod life;
 mod measured;
+mod no_dhcp;
 mod ready;
 mod refusals;
 mod replay;
