@@ -230,6 +230,17 @@ pub const OPENINGS: &[Opening] = &[
         Some(Did::Answered),
     ),
     (
+        "mtu-of-1280",
+        HERE,
+        "true",
+        || Weather {
+            largest: Some(1280),
+            ..calm()
+        },
+        // Its absence is the proof: no packet was too large.
+        None,
+    ),
+    (
         "slow-and-lossy",
         HERE,
         "true",
