@@ -25,8 +25,9 @@ install -m 0755 "$io" "$root/usr/bin/dawnkey-test-io"
 small=$root/usr/lib/dawnkey-test/root
 mkdir -p "$small"
 for directory in bin dev etc proc run sbin sys tmp usr/lib; do mkdir -p "$small/$directory"; done
-cp "$root/bin/busybox" "$small/bin/busybox"
-inside busybox sh -c 'for name in $(busybox --list); do ln -sf busybox "/usr/lib/dawnkey-test/root/bin/$name"; done'
+# Links to /bin/busybox, one of that name among them.
+inside busybox --install -s /usr/lib/dawnkey-test/root/bin
+cp --remove-destination "$root/bin/busybox" "$small/bin/busybox"
 install -m 0755 "$guest/root-init" "$small/sbin/init"
 install -m 0644 "$guest/results.sh" "$small/etc/results.sh"
 # systemd switches to nothing without one.
