@@ -13,7 +13,12 @@ pub struct Contestant {
     arguments: &'static str,
     /// First words of systemd's line that starts what opens the volume.
     pub unit: &'static str,
+    /// First words of systemd's line about the device that carries the root file system.
+    pub device: &'static str,
 }
+
+/// Of all that map one.
+const MAPPED: &str = "Found device dev-mapper-root.device";
 
 /// Without encryption: what the others are compared with.
 pub const PLAIN: Contestant = Contestant {
@@ -22,6 +27,7 @@ pub const PLAIN: Contestant = Contestant {
     uuid: "",
     arguments: "root=/dev/vdb rw",
     unit: "",
+    device: "Found device dev-vdb.device",
 };
 
 /// Ours.
@@ -31,6 +37,7 @@ pub const DAWNKEY: Contestant = Contestant {
     uuid: "",
     arguments: "root=/dev/mapper/root rw",
     unit: "Starting dawnkey-unlock@",
+    device: MAPPED,
 };
 
 /// clevis with a tang server.
@@ -40,6 +47,7 @@ pub const TANG: Contestant = Contestant {
     uuid: "0b5b1d7e-6a2f-4c58-9a43-3f0d6f1c7e01",
     arguments: "root=/dev/mapper/root rw rd.luks.name=UUID=root ip=dhcp rd.neednet=1",
     unit: "Starting systemd-cryptsetup@root",
+    device: MAPPED,
 };
 
 /// All, in the order in which they take turns.
@@ -53,6 +61,7 @@ pub const ALL: [Contestant; 5] = [
         uuid: "0b5b1d7e-6a2f-4c58-9a43-3f0d6f1c7e02",
         arguments: "root=/dev/mapper/root rw rd.luks.name=UUID=root",
         unit: "Starting systemd-cryptsetup@root",
+        device: MAPPED,
     },
     Contestant {
         name: "systemd-tpm2",
@@ -60,6 +69,7 @@ pub const ALL: [Contestant; 5] = [
         uuid: "0b5b1d7e-6a2f-4c58-9a43-3f0d6f1c7e03",
         arguments: "root=/dev/mapper/root rw rd.luks.name=UUID=root rd.luks.options=UUID=tpm2-device=auto,headless=1",
         unit: "Starting systemd-cryptsetup@root",
+        device: MAPPED,
     },
 ];
 

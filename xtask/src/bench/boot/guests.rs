@@ -21,8 +21,10 @@ use crate::{build, deb, debian, deps, lab, packages};
 const TANG_IN_GUEST: &str = "10.0.2.101:80";
 /// The same, as clevis wants it.
 pub const TANG_URL: &str = "http://10.0.2.101";
-/// The journal goes to the kernel's log too, so that a system without a journal can tell all times.
-const TOLD: &str = "systemd.journald.forward_to_kmsg=1 printk.devkmsg=on log_buf_len=4M";
+/// The journal goes to the kernel's log too, so that a system without a journal can tell all times; and emulated machines on a
+/// busy host find their disks late.
+const TOLD: &str = "systemd.journald.forward_to_kmsg=1 systemd.journald.max_level_kmsg=info printk.devkmsg=on \
+    log_buf_len=4M systemd.default_device_timeout_sec=600";
 
 /// What the system is made of, with what needs it. clevis' dracut module and initramfs-tools exclude one another.
 const PACKAGES: &[(&str, &str)] = &[

@@ -57,19 +57,27 @@ pub fn run(
         running::run(&guests, &script, rounds, &dir)
     })?;
     let mut boots: Vec<Vec<Told>> = vec![Vec::new(); disks.len()];
+    let mut failed = None;
     for round in 1..=rounds {
         let what = format!("round {round} of {rounds}: {} boots", disks.len());
-        progress.step(&what, || {
-            // Nobody is always the first.
-            for turn in 0..disks.len() {
-                let place = (turn + round) % disks.len();
+        // Nobody is always the first.
+        let order: Vec<usize> = (0..disks.len())
+            .map(|turn| (turn + round) % disks.len())
+            .collect();
+        let done = progress.step(&what, || {
+            for place in order {
                 let told = boot(&guests, place, &disks, &dir)?;
                 if let Some(boots) = boots.get_mut(place) {
                     boots.push(told);
                 }
             }
             Ok(())
-        })?;
+        });
+        // The figures of an hour are worth more than a boot: they are printed first.
+        if let Err(error) = done {
+            failed = Some(error);
+            break;
+        }
     }
     let figures = Figures {
         programs,
@@ -82,8 +90,12 @@ pub fn run(
     if let Some(path) = &options.json {
         fs::write(path, figures.json()).map_err(io(format!("write {}", path.display())))?;
     }
-    // Half a gigabyte that nobody needs any more.
-    lab::empty(&dir).map(drop)
+    match failed {
+        // What is left of the boot stays for looking at it.
+        Some(error) => Err(error),
+        // Half a gigabyte that nobody needs any more.
+        None => lab::empty(&dir).map(drop),
+    }
 }
 
 fn contestants(guests: &Guests) -> impl Iterator<Item = Contestant> {

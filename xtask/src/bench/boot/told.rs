@@ -43,12 +43,14 @@ impl Told {
             number.map_err(|_| VmError::Report(format!("step `{name}` said `{said}`")))
         };
         let kernel = text("kernel")?;
-        let device = number("mapped")? / 1000.0;
+        let stamp = |words: &str| {
+            let absent = || VmError::Report(format!("no `{words}` in the kernel's log:\n{kernel}"));
+            stamp(kernel, words).ok_or_else(absent)
+        };
+        let device = stamp(contestant.device)?;
         let unit = match contestant.unit {
             "" => None,
-            words => Some(stamp(kernel, words).ok_or_else(|| {
-                VmError::Report(format!("no `{words}` in the kernel's log:\n{kernel}"))
-            })?),
+            words => Some(stamp(words)?),
         };
         Ok(Told {
             unit_to_device: unit.map(|unit| device - unit),
