@@ -5,14 +5,18 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// `$DAWNKEY_SERVERS`, else `~/.cache/dawnkey/servers`.
+/// `$DAWNKEY_SERVERS`, else `dawnkey/servers` of `$XDG_CACHE_HOME` or `~/.cache`, where guests' packages are kept too.
 #[must_use]
 pub fn root() -> PathBuf {
     if let Some(dir) = std::env::var_os("DAWNKEY_SERVERS") {
         return dir.into();
     }
-    let home = std::env::var_os("HOME").expect("HOME is set");
-    Path::new(&home).join(".cache/dawnkey/servers")
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").expect("HOME is set");
+        Path::new(&home).join(".cache")
+    });
+    cache.join("dawnkey/servers")
 }
 
 /// The directory of something that is made once. `recipe` is all that it is made from: another recipe, another
