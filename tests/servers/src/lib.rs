@@ -2,7 +2,7 @@
 //! and the conformance suite that every KEK provider passes.
 //!
 //! `cargo xtask test --servers` runs all suites. One alone: `cargo test -p dawnkey-server-tests --features cluster --test
-//! servers cluster::`. Built servers are kept in `$DAWNKEY_SERVERS`, by default `~/.cache/dawnkey/servers`, under a
+//! servers cluster::`. Built servers are kept in `$DAWNKEY_SERVERS`, by default `dawnkey/servers` of the cache directory, under a
 //! name that contains the digest of what they were made from.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test tool: what fails shall end the test with its reason
 

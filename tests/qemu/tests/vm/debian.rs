@@ -5,6 +5,8 @@
 //! start from that copy. What a firmware measured and which image it was is the policy's business in each of them.
 
 use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -93,6 +95,8 @@ step state findmnt -n -o SOURCE,FSTYPE /state
 step status dawnkey-agent --json status
 step log journalctl -b -o cat -u dawnkey-unlock@agent.service
 step pcr15 cat /sys/class/tpm/tpm0/pcr-sha256/15
+# Records are separated by a byte that is no text.
+step measured tr '\036' '#' </run/log/systemd/tpm2-measure.log
 step uptime cat /proc/uptime
 step failed systemctl --failed --no-legend --plain
 step processes ps -e -o tty=,args=
@@ -139,7 +143,7 @@ fn unlocked(boot: &Boot, root: &str) {
         let volume = volume(boot, name);
         assert_eq!(volume["mapped"], true, "{volume}");
     }
-    assert_ne!(text(boot, "pcr15"), "0".repeat(64));
+    replays(text(boot, "measured"), text(boot, "pcr15"));
     text(boot, "close");
     let (exit, reason, message) = failure(boot.results.step("again").unwrap());
     assert_eq!((exit, reason.as_str()), (21, "pcr-mismatch"), "{message}");
@@ -151,6 +155,31 @@ fn unlocked(boot: &Boot, root: &str) {
             .any(|program| process.contains(program));
         assert!(!at_a_terminal && !asks, "{process}");
     }
+}
+
+/// The operator's tool gets PCR 15 out of the log of measurements, whichever of the boot's programs wrote to it.
+fn replays(log: &str, pcr_15: &str) {
+    assert_ne!(pcr_15, "0".repeat(64));
+    let lab = Lab::open().unwrap();
+    let mut measure = Command::new(&lab.binaries.dawnkey);
+    measure.args(["measure", "log", "/dev/stdin", "--expect", pcr_15]);
+    let mut child = measure
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = log.replace('#', "\u{1e}");
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(log.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let proven = said.lines().filter(|line| line.contains("proven"));
+    assert_eq!(proven.count(), 3, "{said}");
 }
 
 /// Events of the agent, in the order in which a boot must show them.
