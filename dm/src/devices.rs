@@ -1,5 +1,7 @@
 //! Creating and removing single device-mapper devices, and their nodes.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -46,8 +48,8 @@ pub(crate) struct Active {
 /// Judges what the kernel made of a table before it is started.
 pub(crate) type Inspect<'a> = dyn Fn(&Loaded) -> Result<(), MapError> + 'a;
 
-/// An open `/dev/mapper/control`.
-pub(crate) struct Devices(DM);
+/// An open `/dev/mapper/control`, and the names of the devices that were made through it.
+pub(crate) struct Devices(DM, RefCell<BTreeSet<String>>);
 
 impl std::fmt::Debug for Devices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,8 +59,13 @@ impl std::fmt::Debug for Devices {
 
 impl Devices {
     pub(crate) fn open() -> Result<Self, MapError> {
-        let opened = DM::new().map(Self);
+        let opened = DM::new().map(|control| Self(control, RefCell::default()));
         opened.map_err(|error| failed("open", "/dev/mapper/control", &error))
+    }
+
+    /// Whether a device of this name was made through this value and not removed through it.
+    pub(crate) fn has_made(&self, name: &str) -> bool {
+        self.1.borrow().contains(name)
     }
 
     /// Whether a device of this name exists.
@@ -127,6 +134,7 @@ impl Devices {
             let _ = self.0.device_remove(&device, DmOptions::default());
             return Err(error);
         }
+        self.1.borrow_mut().insert(name.to_owned());
         Ok(DeviceNumber {
             major: info.device().major,
             minor: info.device().minor,
@@ -226,6 +234,7 @@ impl Devices {
         self.0
             .device_remove(&DevId::Name(id), DmOptions::default())
             .map_err(|error| failed("remove", name, &error))?;
+        self.1.borrow_mut().remove(name);
         let node = node_path(name);
         match std::fs::symlink_metadata(&node) {
             Ok(metadata) if metadata.is_symlink() => match std::fs::remove_file(&node) {

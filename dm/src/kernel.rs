@@ -199,8 +199,11 @@ impl Activation for KernelActivation {
             }
         };
         mapped.inspect_err(|_| {
-            // The first error is the one to report.
-            let _ = self.deactivate(plan.name);
+            // The first error is the one to report. Of a name that somebody else has taken nothing is ours to take away.
+            let _ = match plan.opener {
+                Opener::System => self.deactivate(plan.name),
+                Opener::Ours => self.devices().and_then(|all| stack::undo(all, plan.name)),
+            };
         })
     }
 

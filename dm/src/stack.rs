@@ -166,6 +166,16 @@ pub(crate) fn unmap(devices: &Devices, name: &MappedName) -> Result<(), MapError
     Ok(())
 }
 
+/// The same for those layers that were made through `devices`: another's under the same name stay.
+pub(crate) fn undo(devices: &Devices, name: &MappedName) -> Result<(), MapError> {
+    for layer in name.layers() {
+        if devices.has_made(&layer) {
+            devices.remove(&layer)?;
+        }
+    }
+    Ok(())
+}
+
 /// The disk's number; plain files have none.
 pub(crate) fn number_of(disk: &dyn Disk) -> Result<DeviceNumber, MapError> {
     let device = disk.path().to_owned();
