@@ -1,7 +1,7 @@
 //! Drives the flow from its first state to its last, for every volume, and retries where that can help.
 
 use crate::config::{Pace, VolumeConfig};
-use crate::error::{AskError, Stopped, Undone, UnlockError};
+use crate::error::{AskError, Stopped, Undone, UnlockError, chain};
 use crate::lease::Leases;
 use crate::recovery::{Recovery, Won, wait as wait_for_both};
 use crate::report::{Event, Sink};
@@ -13,8 +13,12 @@ use crate::unlock::{
 use dawnkey_attest::collect::{Attester, Closing};
 use dawnkey_dm::{Mapped as Mapping, Mapper, SealedHeader};
 use dawnkey_proto::closing::Opened;
+use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
+
+/// How long before a disk that is not there is looked for again.
+const DISK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What is to be unlocked, by whom, in what time.
 #[derive(Debug)]
@@ -178,7 +182,7 @@ async fn map<K: KeyService, A: Attester, M: Mapper>(
     recovery: Option<&mut Recovery>,
 ) -> Result<Unlock<Mapped<K::Session>>, UnlockError> {
     (ports.report)(&Event::opening(&volume.wanted));
-    let measured = Unlock::measure(volume, boot, job.node_name, ports.mapper, ports.report)?;
+    let measured = measure(volume, boot, job.node_name, ports).await?;
     let header = measured.header().cloned();
     let released = match (recovery, header) {
         (Some(recovery), Some(header)) => {
@@ -199,6 +203,34 @@ async fn map<K: KeyService, A: Attester, M: Mapper>(
     };
     let released = released.with_holder(job.holder)?;
     released.map(ports.mapper, ports.report)
+}
+
+/// Finds the volume. A disk that is not there yet may come within the time that the configuration gives it.
+async fn measure<K, A, M: Mapper>(
+    volume: &VolumeConfig,
+    boot: Boot<'_>,
+    node_name: &str,
+    ports: &mut Ports<'_, K, A, M>,
+) -> Result<Unlock<Measured>, UnlockError> {
+    let end = Instant::now() + volume.wait;
+    let mut said = false;
+    loop {
+        let found = Unlock::measure(volume, boot, node_name, ports.mapper, ports.report);
+        let error = match found {
+            Err(UnlockError::Find(error)) if error.is_absence() => error,
+            other => return other,
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(UnlockError::Find(error));
+        }
+        if !said {
+            let (problem, wait) = (chain(&error), volume.wait);
+            (ports.report)(&Event::DiskAwaited { problem, wait });
+            said = true;
+        }
+        tokio::time::sleep(DISK_AGAIN.min(left)).await;
+    }
 }
 
 /// Asks the service for as long as the configuration says, then waits for it and for an operator.

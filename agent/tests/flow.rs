@@ -14,6 +14,7 @@ use dawnkey_agent::report::{Report, Stage, Stages};
 use dawnkey_agent::service::CallError;
 use dawnkey_agent::unlock::{Giver, Outcome};
 use dawnkey_attest::collect::Closing;
+use dawnkey_dm::MapError;
 use dawnkey_proto::binding::{Bound, Exporter, Role, SpkiDigest, binder};
 use dawnkey_proto::message::{Ask, Reason, Retry, SeenHeader};
 use dawnkey_proto::seal::SealError;
@@ -350,6 +351,30 @@ async fn names_a_volume_that_is_not_found_and_asks_nobody() {
     let error = scene.fails().await;
     assert!(matches!(error, UnlockError::Find(_)));
     assert_eq!(error.exit_code(), 30);
+    assert_eq!(scene.service.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn disk_that_comes_late_is_waited_for_and_said_once() {
+    let mut scene = Scene::new(HEADER, &[Act::Up, Act::Release(1, 5), Act::Confirmed]);
+    scene.disk.fails = DiskFails::Late(5);
+    let began = tokio::time::Instant::now();
+    let done = scene.run().await.unwrap();
+    assert_eq!(done.outcome, Outcome::Unlocked);
+    assert_eq!(began.elapsed(), 5 * Duration::from_millis(250));
+    let expected = ["opening", "disk-awaited", "disk-found", "connected"];
+    assert_eq!(scene.names()[..4], expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn disk_that_never_comes_is_given_up_when_its_time_is_over_and_nobody_is_asked() {
+    let mut scene = Scene::new(HEADER, &[Act::Up]);
+    scene.disk.fails = DiskFails::Late(u8::MAX);
+    let began = tokio::time::Instant::now();
+    let error = scene.fails().await;
+    assert!(matches!(error, UnlockError::Find(MapError::Open(_))));
+    assert_eq!(error.exit_code(), 30);
+    assert_eq!(began.elapsed(), Duration::from_secs(10));
     assert_eq!(scene.service.connections(), 0);
 }
 

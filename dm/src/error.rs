@@ -286,6 +286,17 @@ pub enum MapError {
     },
 }
 
+impl MapError {
+    /// Whether the disk is not there, so that it may yet come.
+    #[must_use]
+    pub const fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound { .. } | Self::Open(OpenError::Absent { .. })
+        )
+    }
+}
+
 /// Disks that could not be read while searching, for a message.
 #[derive(Debug, Default)]
 pub struct Unreadable(pub Vec<(PathBuf, String)>);

@@ -100,7 +100,7 @@ pub(super) const DEFAULTS: [(&str, &str); 10] = [
 ];
 
 /// The same for each volume.
-pub(super) const VOLUME_DEFAULTS: [(&str, &str); 7] = [
+pub(super) const VOLUME_DEFAULTS: [(&str, &str); 8] = [
     ("open", "\"agent\""),
     ("integrity", "\"hmac-sha256\""),
     ("journal_mac", "false"),
@@ -108,6 +108,7 @@ pub(super) const VOLUME_DEFAULTS: [(&str, &str); 7] = [
     ("grow", "false"),
     ("required", "true"),
     ("adopted", "false"),
+    ("wait_seconds", "10"),
 ];
 
 /// The rows of a file's text: what it says, then what nobody says.

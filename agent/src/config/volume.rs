@@ -3,6 +3,7 @@
 use super::{ConfigError, Outside, absolute, reader::Section};
 use dawnkey_dm::{Filesystem, Integrity, MappedName, Opener, Wanted, Wipe};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Most volumes, and most swap devices, of one node.
@@ -25,6 +26,8 @@ pub struct VolumeConfig {
     pub required: bool,
     /// Whether it is a LUKS2 volume that another tool made and the key service has adopted.
     pub adopted: bool,
+    /// How long its disk may take to appear.
+    pub wait: Duration,
 }
 
 /// A device that is swapped to under a key that lives as long as the boot.
@@ -102,6 +105,8 @@ fn volume(mut section: Section<'_>, outside: &Outside) -> Result<VolumeConfig, C
             ],
         )?;
     }
+    let seconds = "a whole number of seconds from 1 to 86400";
+    let wait = section.seconds("wait_seconds", 10, seconds)?;
     section.end()?;
     let wanted = Wanted {
         volume,
@@ -118,6 +123,7 @@ fn volume(mut section: Section<'_>, outside: &Outside) -> Result<VolumeConfig, C
         wanted,
         required,
         adopted,
+        wait,
     })
 }
 

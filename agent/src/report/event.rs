@@ -46,6 +46,13 @@ pub enum Event {
     },
     /// The disk that may be formatted is blank.
     DiskBlank,
+    /// The disk is not there; it may come.
+    DiskAwaited {
+        /// What was looked for.
+        problem: String,
+        /// How long it is waited for.
+        wait: Duration,
+    },
     /// The pinned service is at the other end.
     Connected {
         /// Where.
@@ -369,6 +376,7 @@ impl Event {
             Self::Opening { .. } => "opening",
             Self::DiskFound { .. } => "disk-found",
             Self::DiskBlank => "disk-blank",
+            Self::DiskAwaited { .. } => "disk-awaited",
             Self::Connected { .. } => "connected",
             Self::EvidenceCollected { .. } => "evidence-collected",
             Self::EvidenceIncomplete { .. } => "evidence-incomplete",

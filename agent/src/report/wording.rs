@@ -19,6 +19,9 @@ impl fmt::Display for Event {
             Self::DiskFound { generation, epoch } => {
                 write!(f, " generation={generation} epoch={epoch}")
             }
+            Self::DiskAwaited { problem, wait } => {
+                write!(f, " seconds={} problem={}", wait.as_secs(), Quoted(problem))
+            }
             Self::Connected { endpoint, elapsed } => {
                 write!(f, " endpoint={endpoint} ms={}", elapsed.as_millis())
             }

@@ -2,6 +2,7 @@
 
 use super::{DEK, OTHER, VOLUME};
 use dawnkey_agent::config::VolumeConfig;
+use dawnkey_dm::disk::OpenError;
 use dawnkey_dm::fake::FakeMapper as Files;
 use dawnkey_dm::{
     BlankDisk, Found, Grant, HeaderSeen, Integrity, MapError, Mapped, MappedName, Mapper, Progress,
@@ -9,12 +10,15 @@ use dawnkey_dm::{
 };
 use dawnkey_secret::Dek;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What the mapper fails at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fails {
     Nothing,
     Find,
+    /// The disk is there only after it was looked for so many times.
+    Late(u8),
     Map,
     /// Mapping the second of two.
     MapOther,
@@ -79,6 +83,7 @@ impl FakeMapper {
                 wanted,
                 required: true,
                 adopted: false,
+                wait: Duration::from_secs(10),
             })
             .collect()
     }
@@ -128,6 +133,11 @@ impl FakeMapper {
 impl Mapper for FakeMapper {
     fn find(&mut self, wanted: &Wanted) -> Result<Found, MapError> {
         self.unless(Fails::Find)?;
+        if let Fails::Late(times @ 1..) = self.fails {
+            self.fails = Fails::Late(times - 1);
+            let device = self.disks[0].clone();
+            return Err(OpenError::Absent { device }.into());
+        }
         self.files.find(wanted)
     }
 

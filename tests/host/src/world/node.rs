@@ -22,6 +22,7 @@ use dawnkey_proto::message::Refusal;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 use tss_esapi::handles::PcrHandle;
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::session_handles::AuthSession;
@@ -306,5 +307,6 @@ pub fn state_volume(volume: Uuid, disk: &Path) -> VolumeConfig {
         },
         required: true,
         adopted: false,
+        wait: Duration::ZERO,
     }
 }
