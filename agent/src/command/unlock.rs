@@ -11,7 +11,7 @@ use crate::error::chain;
 use crate::lease::KernelLeases;
 use crate::measure_log::MeasureLog;
 use crate::random;
-use crate::recovery::{Recovery, standard_input};
+use crate::recovery::{Recovery, keyboard};
 use crate::report::{self, EXIT_PARTIAL, Event, Failure, Report, Stage, Stages};
 use crate::run::{Job, Ports, run_or_recover};
 use crate::source::Source;
@@ -77,7 +77,7 @@ pub fn unlock(file: &Path, json: bool) -> Result<u8, Stop> {
     };
     let recovery = config.recovery.clone().map(Recovery::new);
     let recovery = recovery.transpose().map_err(|e| Stop::at("keys", 70)(&e))?;
-    let mut recovery = recovery.map(|recovery| recovery.with_console(standard_input));
+    let mut recovery = recovery.map(|recovery| recovery.with_console(keyboard));
     let running = run_or_recover(&job, &mut ports, recovery.as_mut());
     let mut console = report::console;
     let running = waiting.beside(running, &config.service, &mut console);

@@ -4,9 +4,12 @@
 //! changes anything. There is no prompt for a passphrase and nothing else to type.
 
 use dawnkey_proto::recovery::text::{Kind, Reader, TextError};
-use std::io::{BufRead, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal, Read};
 use tokio::sync::mpsc;
 
+/// The machine's console. Opening it never makes it the terminal that controls this process.
+const CONSOLE: &str = "/dev/console";
 /// Most bytes of a line that are kept; a grant's have 40.
 const LINE: u64 = 256;
 /// Lines that may wait. A console that types faster waits itself.
@@ -31,15 +34,24 @@ pub(super) struct Console {
     reader: Reader,
 }
 
-/// Reads standard input in a thread of its own, which ends with the process.
+/// Reads the console in a thread of its own, which ends with the process: standard input, if it is a terminal, and else
+/// the machine's console, since a unit has none as its standard input.
 #[must_use]
-pub fn standard_input() -> mpsc::Receiver<String> {
+pub fn keyboard() -> mpsc::Receiver<String> {
     let (to_flow, lines) = mpsc::channel(LINES);
     // Without a thread there is no console; the network and the service remain.
     let _ = std::thread::Builder::new()
         .name("console".into())
         .spawn(move || {
-            let mut input = std::io::stdin().lock();
+            let stdin = std::io::stdin();
+            let console = match stdin.is_terminal() {
+                true => None,
+                false => File::open(CONSOLE).ok(),
+            };
+            let mut input: Box<dyn BufRead> = match console {
+                Some(console) => Box::new(BufReader::new(console)),
+                None => Box::new(stdin.lock()),
+            };
             let mut line = Vec::new();
             loop {
                 line.clear();

@@ -10,7 +10,7 @@ mod listen;
 mod shared;
 mod wait;
 
-pub use console::standard_input;
+pub use console::keyboard;
 pub use judge::{Judged, Refused};
 pub(crate) use wait::{Won, wait};
 

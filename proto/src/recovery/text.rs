@@ -185,7 +185,8 @@ impl Reader {
     }
 }
 
-/// Reads a whole text. Lines before its first one and after its last one are passed over.
+/// Reads a whole text. Lines before its first one and after its last one are passed over, and so is what a journal puts
+/// before each line on a console (`[   12.345678] NAME[ID]: `).
 pub fn decode(kind: Kind, text: &str) -> Result<Vec<u8>, TextError> {
     let mut reader = Reader::new(kind);
     let first = |line: &&str| {
@@ -195,7 +196,8 @@ pub fn decode(kind: Kind, text: &str) -> Result<Vec<u8>, TextError> {
             .is_some_and(|w| w.eq_ignore_ascii_case(&kind.letter().to_string()));
         letter && words.next().is_some_and(|w| w.parse() == Ok(1_u32))
     };
-    for line in text.lines().skip_while(|line| !first(line)) {
+    let lines = text.lines().map(without_prefix);
+    for line in lines.skip_while(|line| !first(line)) {
         if let Some(message) = reader.line(line)? {
             return Ok(message);
         }
@@ -204,6 +206,10 @@ pub fn decode(kind: Kind, text: &str) -> Result<Vec<u8>, TextError> {
         after: reader.next_line() - 1,
         letter: kind.letter(),
     })
+}
+
+fn without_prefix(line: &str) -> &str {
+    line.rsplit_once("]: ").map_or(line, |(_, rest)| rest)
 }
 
 fn checksum(kind: Kind, number: u32, bytes: &[u8]) -> [u8; 32] {
@@ -313,6 +319,11 @@ mod tests {
                 assert_eq!(decode(kind, &shouted).unwrap(), message(length));
                 let framed = format!("On the console:\n\n{text}\nrest");
                 assert_eq!(decode(kind, &framed).unwrap(), message(length));
+                let lines = text.lines();
+                let logged: String = lines
+                    .map(|line| format!("[   12.345678] dawnkey-agent[210]: {line}\r\n"))
+                    .collect();
+                assert_eq!(decode(kind, &logged).unwrap(), message(length));
             }
         }
     }
