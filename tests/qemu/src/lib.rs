@@ -9,6 +9,7 @@
 //! | [`image`] | initramfs, unified kernel image, EFI system partition: same inputs, same bytes |
 //! | [`swtpm`] | a software TPM per machine, with EK certificates of a local authority |
 //! | [`machine`] | QEMU with OVMF, one boot from power-on to power-off |
+//! | [`host`] | what a host does to its machine: keys at the console, disks that come and go, strings in its tables |
 //! | [`running`] | a machine while it runs: go on, stop, dump its memory, cut its power |
 //! | [`memory`] | secrets in a dump of a guest's memory |
 //! | [`nbd`] | a hostile disk: lies, fails, vanishes, stops at one request |
@@ -25,6 +26,7 @@
 pub mod command;
 pub mod disk;
 pub mod error;
+pub mod host;
 pub mod image;
 pub mod lab;
 pub mod layout;

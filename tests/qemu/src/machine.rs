@@ -65,6 +65,9 @@ pub struct Machine<'a> {
     script: Option<String>,
     memory: u32,
     limit: Duration,
+    /// More of QEMU's arguments, and more of its network's.
+    pub(crate) options: Vec<String>,
+    pub(crate) inward: String,
 }
 
 /// An address of the guest's network behind which something on the host answers.
@@ -109,6 +112,8 @@ impl<'a> Machine<'a> {
             script: None,
             memory: 512,
             limit: LIMIT,
+            options: Vec::new(),
+            inward: String::new(),
         }
     }
 
@@ -251,8 +256,13 @@ impl<'a> Machine<'a> {
         ]);
         qemu.arg("-m").arg(self.memory.to_string());
         qemu.args(["-accel", &accelerator]);
-        qemu.arg("-serial")
-            .arg(format!("file:{}", files.serial.display()));
+        // Nobody has to listen; what the machine says is in the file whether anybody does or not.
+        qemu.arg("-chardev").arg(format!(
+            "socket,id=serial,path={},server=on,wait=off,logfile={}",
+            files.console.display(),
+            files.serial.display()
+        ));
+        qemu.args(["-serial", "chardev:serial"]);
         qemu.arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", files.qmp.display()));
         match &self.start {
@@ -296,6 +306,7 @@ impl<'a> Machine<'a> {
         if let Some(clock) = &self.clock {
             qemu.arg("-rtc").arg(format!("base={clock}"));
         }
+        qemu.args(&self.options);
         let mut files = self.files.clone();
         if let Some(script) = &self.script {
             let path = self.dir.join("scenario.sh");
@@ -357,6 +368,6 @@ impl<'a> Machine<'a> {
             let (busybox, ip, port) = (busybox.display(), host.ip(), host.port());
             options += &format!(",guestfwd=tcp:{guest}-cmd:{busybox} nc {ip} {port}");
         }
-        options
+        options + &self.inward
     }
 }

@@ -61,7 +61,7 @@ impl Ports {
 }
 
 /// A port that is free now and that this process has not chosen before.
-fn free_port() -> Result<u16, VmError> {
+pub(crate) fn free_port() -> Result<u16, VmError> {
     // Processes begin at different places.
     let begin = std::process::id().wrapping_mul(97);
     let count = u32::from(RANGE.end - RANGE.start);

@@ -24,6 +24,7 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     pub(crate) serial: PathBuf,
+    pub(crate) console: PathBuf,
     pub(crate) report: PathBuf,
     pub(crate) errors: PathBuf,
     pub(crate) control: PathBuf,
@@ -34,6 +35,7 @@ impl Files {
     pub(crate) fn of(dir: &Path) -> Self {
         Files {
             serial: dir.join("serial.log"),
+            console: dir.join("console"),
             report: dir.join("results"),
             errors: dir.join("qemu.log"),
             control: dir.join("control"),
@@ -46,14 +48,16 @@ impl Files {
 #[derive(Debug)]
 pub struct Running {
     qemu: Guard,
-    files: Files,
+    pub(crate) files: Files,
     // Passed on when the machine has ended.
     _turn: Turn,
     // Lives as long as the machine.
-    _tpm: Option<RunningTpm>,
+    pub(crate) tpm: Option<RunningTpm>,
     start: Instant,
     limit: Duration,
     control: Option<UnixStream>,
+    /// The keyboard at the serial console.
+    pub(crate) keys: Option<UnixStream>,
 }
 
 impl Running {
@@ -68,10 +72,11 @@ impl Running {
             qemu,
             files,
             _turn: turn,
-            _tpm: tpm,
+            tpm,
             start: Instant::now(),
             limit,
             control: None,
+            keys: None,
         }
     }
 
@@ -186,7 +191,7 @@ impl Running {
         Ok(())
     }
 
-    fn wait<T>(
+    pub(crate) fn wait<T>(
         &mut self,
         what: &str,
         mut look: impl FnMut(&mut Self) -> Result<Option<T>, VmError>,
@@ -206,7 +211,7 @@ impl Running {
         }
     }
 
-    fn ended(&mut self) -> Result<Option<ExitStatus>, VmError> {
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, VmError> {
         self.qemu
             .child()
             .try_wait()

@@ -124,7 +124,7 @@ impl Tpm {
             .doing(|| command::line(&swtpm))?;
         let running = RunningTpm {
             socket,
-            _process: Guard::new(child),
+            process: Guard::new(child),
         };
         wait_for("the TPM's socket", Duration::from_secs(10), &log, || {
             running.socket.exists()
@@ -183,13 +183,50 @@ fn free_pair() -> Result<u16, VmError> {
 #[derive(Debug)]
 pub struct RunningTpm {
     socket: PathBuf,
-    _process: Guard,
+    process: Guard,
 }
 
 impl RunningTpm {
     /// QEMU's connection to it.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// The TPM dies; the machine goes on without it.
+    pub(crate) fn die(&mut self) {
+        self.process.kill();
+    }
+
+    /// From now on the TPM works for `on` out of every `on` and `off` milliseconds.
+    pub(crate) fn slow(&mut self, on: u32, off: u32) -> Result<SlowTpm, VmError> {
+        let id = self.process.child().id();
+        let seconds = |ms: u32| format!("{}.{:03}", ms / 1000, ms % 1000);
+        let (on, off) = (seconds(on), seconds(off));
+        let script =
+            format!("while kill -STOP {id}; do sleep {off}; kill -CONT {id}; sleep {on}; done");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).stdin(Stdio::null());
+        shell.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = shell.spawn().doing(|| command::line(&shell))?;
+        let loops = Guard::new(child);
+        Ok(SlowTpm { loops, id })
+    }
+}
+
+/// A TPM that is slow as long as this value lives.
+#[derive(Debug)]
+pub struct SlowTpm {
+    loops: Guard,
+    id: u32,
+}
+
+impl Drop for SlowTpm {
+    fn drop(&mut self) {
+        self.loops.kill();
+        // It may have been stopped when the loop ended; it may have ended itself since.
+        let _ = Command::new("sh")
+            .args(["-c", "kill -CONT $0 2>/dev/null", &self.id.to_string()])
+            .status();
     }
 }
 

@@ -38,7 +38,7 @@ pub fn write(disk: &Path, uki: &Path) -> Result<(), VmError> {
         file.write_all(&bytes).doing(what)?;
     }
     drop(file);
-    let partition = format!("{}@@{}", disk.display(), START * SECTOR);
+    let partition = partition(disk);
     let tool = |name: &str| {
         let mut command = Command::new(name);
         command
@@ -50,6 +50,12 @@ pub fn write(disk: &Path, uki: &Path) -> Result<(), VmError> {
     command::run(tool("mmd").args(["::/EFI", "::/EFI/BOOT"]))?;
     command::run(tool("mcopy").arg(uki).arg("::/EFI/BOOT/BOOTX64.EFI"))?;
     Ok(())
+}
+
+/// The partition on a disk that [`write`] made, as mtools want it named.
+#[must_use]
+pub fn partition(disk: &Path) -> String {
+    format!("{}@@{}", disk.display(), START * SECTOR)
 }
 
 /// Protective MBR, both GPT headers and both tables, as (sector, bytes).

@@ -54,6 +54,8 @@ struct State {
     log: Vec<Event>,
     /// Stopped at a request, for good.
     frozen: bool,
+    /// A request waits.
+    held: bool,
     /// Gone, for good.
     vanished: bool,
     connections: Vec<UnixStream>,
@@ -90,6 +92,7 @@ impl Backend {
                 rules: Vec::new(),
                 log: Vec::new(),
                 frozen: false,
+                held: false,
                 vanished: false,
                 connections: Vec::new(),
             }),
@@ -133,9 +136,36 @@ impl Backend {
     /// # Errors
     /// [`VmError::Timeout`] with the last requests.
     pub fn wait_frozen(&self, limit: Duration) -> Result<(), VmError> {
+        self.wait(limit, |state| state.frozen)
+    }
+
+    /// Waits until a rule holds a request back.
+    ///
+    /// # Errors
+    /// [`VmError::Timeout`] with the last requests.
+    pub fn wait_held(&self, limit: Duration) -> Result<(), VmError> {
+        self.wait(limit, |state| state.held)
+    }
+
+    /// Lets the request go on that is held back; the rules are forgotten.
+    pub fn release(&self) {
+        let mut state = self.shared.lock();
+        state.rules.clear();
+        state.held = false;
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// The disk is gone from now on, for good.
+    pub fn vanish(&self) {
+        self.shared.lock().vanish();
+        self.shared.changed.notify_all();
+    }
+
+    fn wait(&self, limit: Duration, holds: impl Fn(&State) -> bool) -> Result<(), VmError> {
         let end = Instant::now() + limit;
         let mut state = self.shared.lock();
-        while !state.frozen {
+        while !holds(&state) {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let last = state.log.iter().rev().take(8);
@@ -262,6 +292,15 @@ fn answer(stream: &mut UnixStream, shared: &Shared, request: &Request) -> io::Re
             state.vanish();
             Ok(false)
         }
+        Some(Act::Hold) => {
+            state.held = true;
+            shared.changed.notify_all();
+            while state.held && !state.vanished {
+                let waited = shared.changed.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+            }
+            served(stream, state, request)
+        }
         Some(Act::Fail(error)) => {
             drop(state);
             wire::reply(stream, request.handle, error, &[]).map(|()| true)
@@ -279,13 +318,20 @@ fn answer(stream: &mut UnixStream, shared: &Shared, request: &Request) -> io::Re
             lie(request.offset, &mut data);
             wire::reply(stream, request.handle, 0, &data).map(|()| true)
         }
-        None => {
-            let served = state.serve(request);
-            drop(state);
-            let (error, data) = served.map_or((EIO, Vec::new()), |data| (0, data));
-            wire::reply(stream, request.handle, error, &data).map(|()| true)
-        }
+        None => served(stream, state, request),
     }
+}
+
+/// The plain answer.
+fn served(
+    stream: &mut UnixStream,
+    mut state: MutexGuard<'_, State>,
+    request: &Request,
+) -> io::Result<bool> {
+    let served = state.serve(request);
+    drop(state);
+    let (error, data) = served.map_or((EIO, Vec::new()), |data| (0, data));
+    wire::reply(stream, request.handle, error, &data).map(|()| true)
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub enum Act {
     Lie(Arc<Lie>),
     /// Half of the data of a read, then the connection is closed for good.
     Short,
+    /// The request waits until [`Backend::release`](super::Backend::release).
+    Hold,
     /// The connection is closed, and the disk never comes back.
     Vanish,
     /// No answer, nothing is done, and no later write or flush is done either: the moment of a power cut.
@@ -52,6 +54,7 @@ impl fmt::Debug for Act {
             Act::Fail(error) => write!(f, "Fail({error})"),
             Act::Lie(_) => f.write_str("Lie"),
             Act::Short => f.write_str("Short"),
+            Act::Hold => f.write_str("Hold"),
             Act::Vanish => f.write_str("Vanish"),
             Act::Freeze => f.write_str("Freeze"),
         }

@@ -1,4 +1,4 @@
-//! Shell functions for scenarios on machines that start without firmware.
+//! Shell functions for scenarios on machines that start without firmware, and what is asserted about every console.
 
 /// A key is given once per launch, so that a volume that was confirmed takes a `tee_launch` before it opens again.
 ///
@@ -28,3 +28,35 @@ alone() {
     unshare -m sh -c 'mount --bind "$0" /sys/class/block && exec "$@"' "/run/only/$@"
 }
 "##;
+
+/// Events of the agent, in the order in which a console must show them.
+pub fn events(console: &str, expected: &[String]) {
+    let mut lines = console.lines();
+    for event in expected {
+        let word = format!("dawnkey-agent: {event}");
+        let found = lines.any(|line| line.contains(&word));
+        assert!(found, "no `{event}` in its place:\n{console}");
+    }
+}
+
+/// The machine switched itself off, and its console never offered a shell or asked for anything.
+pub fn ended_without_a_shell(console: &str) {
+    assert!(console.contains("reboot: Power down"), "{console}");
+    for prompt in PROMPTS {
+        assert!(!console.contains(prompt), "`{prompt}` in\n{console}");
+    }
+}
+
+/// What shells, logins and programs that ask for a passphrase show.
+const PROMPTS: [&str; 10] = [
+    "sulogin",
+    "Press Enter",
+    "Entering emergency mode",
+    "sh-5",
+    "dracut:/#",
+    ":/# ",
+    "(initramfs)",
+    "login:",
+    "passphrase",
+    "Password",
+];
