@@ -8,7 +8,7 @@
 //! state  /dev/vdb  -  header=/run/dawnkey/state.header,headless=1
 //! ```
 //!
-//! [`peer`] reads who asks and for what, [`mod@line`] what the asking program was told, [`place`] keeps what is in `/run`,
+//! [`peer`] reads who asks and for what, [`mod@line`] what the asking program was told, `place` keeps what is in `/run`,
 //! [`progress`] tells the system's units how far a volume has come. `docs/crypttab.md` is the manual.
 
 pub mod line;
