@@ -32,6 +32,7 @@ impl Etc {
             .arg(what)
             .env("DAWNKEY_ETC", self.0.path())
             .env("DAWNKEY_AGENT", agent)
+            .env("DAWNKEY_CRYPTTAB", self.0.path().join("crypttab"))
             .output()
             .unwrap()
     }
@@ -117,4 +118,32 @@ fn left_out_where_there_is_no_configuration_and_refused_where_one_is_wanted() {
     etc.write("agent.toml", CONFIG);
     etc.write("initramfs.conf", "DAWNKEY=no\n");
     assert_eq!(etc.list("wanted", "/bin/true").status.code(), Some(1));
+}
+
+#[test]
+fn volume_of_crypttab_brings_its_line_and_is_refused_without_one() {
+    let etc = Etc::new();
+    etc.write("agent.toml", "[[volume]]\nopen = \"crypttab\"\n");
+    let crypttab = etc.write("crypttab", "state /dev/vdb - headless=1\n");
+    let said = refused(&etc.list("files", "/bin/true"));
+    if !etc.belongs_to_root() {
+        return;
+    }
+    assert!(said.contains("header=/run/dawnkey/NAME.header"), "{said}");
+    let line = "state /dev/vdb - headless=1,header=/run/dawnkey/state.header\n";
+    etc.write("crypttab", line);
+    let output = etc.list("files", "/bin/true");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        format!("crypttab {}", crypttab.display()),
+        "program /usr/lib/systemd/systemd-cryptsetup".into(),
+        "library libcryptsetup.so.12".into(),
+        "file /usr/lib/systemd/system/systemd-cryptsetup@.service.d/50-dawnkey.conf".into(),
+    ] {
+        assert!(
+            text.lines().any(|line| line == part),
+            "no `{part}` in {text}"
+        );
+    }
 }
