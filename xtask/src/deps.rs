@@ -112,6 +112,16 @@ const PACKAGES: &[Package] = &[
         "opens our volumes independently, in test images",
     ),
     package(
+        "systemd",
+        Purpose::Test,
+        "systemd-cryptsetup, which asks the agent for a key",
+    ),
+    package(
+        "clevis",
+        Purpose::Test,
+        "runs the agent's pin; brings jose with it",
+    ),
+    package(
         "dmsetup",
         Purpose::Test,
         "shows device-mapper tables, in test images",

@@ -125,12 +125,22 @@ pub(super) const AGENT: Package = Package {
             "usr/share/initramfs-tools/scripts/local-top/dawnkey",
             "initramfs/initramfs-tools/scripts/local-top/dawnkey",
         ),
+        script(
+            "usr/bin/clevis-encrypt-dawnkey",
+            "packaging/clevis/clevis-encrypt-dawnkey",
+        ),
+        script(
+            "usr/bin/clevis-decrypt-dawnkey",
+            "packaging/clevis/clevis-decrypt-dawnkey",
+        ),
+        script("usr/lib/dawnkey/clevis-jwe", "packaging/clevis/clevis-jwe"),
         file("usr/share/doc/dawnkey-agent/agent.md", "docs/agent.md"),
         file("usr/share/doc/dawnkey-agent/install.md", "docs/install.md"),
         file(
             "usr/share/doc/dawnkey-agent/crypttab.md",
             "docs/crypttab.md",
         ),
+        file("usr/share/doc/dawnkey-agent/clevis.md", "docs/clevis.md"),
     ],
 };
 

@@ -56,6 +56,9 @@ fn agent_brings_units_and_both_makers_of_initramfs_and_no_configuration() {
     for program in [
         "./usr/bin/dawnkey-agent",
         "./usr/lib/dawnkey/initramfs-list",
+        "./usr/lib/dawnkey/clevis-jwe",
+        "./usr/bin/clevis-encrypt-dawnkey",
+        "./usr/bin/clevis-decrypt-dawnkey",
         "./usr/lib/dracut/modules.d/90dawnkey/module-setup.sh",
         "./usr/share/initramfs-tools/hooks/dawnkey",
         "./usr/share/initramfs-tools/scripts/local-top/dawnkey",
@@ -66,8 +69,10 @@ fn agent_brings_units_and_both_makers_of_initramfs_and_no_configuration() {
         let unit = format!("./usr/lib/systemd/system/dawnkey-{unit}@.service");
         assert_eq!(mode(&unit), Some("-rw-r--r--"), "{unit}");
     }
+    let waits = "./usr/lib/systemd/system/systemd-cryptsetup@.service.d/50-dawnkey.conf";
+    assert_eq!(mode(waits), Some("-rw-r--r--"));
     assert_eq!(mode("./etc/dawnkey/agent.toml"), None);
-    assert_eq!(listed.len(), 14, "{listed:#?}");
+    assert_eq!(listed.len(), 20, "{listed:#?}");
     let conffiles = said(&["--info"], agent);
     assert!(conffiles.contains("conffiles"), "{conffiles}");
     let info = command::run(
