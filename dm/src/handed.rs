@@ -85,8 +85,8 @@ pub(crate) fn check(
 /// The integrity layer; gives its number.
 fn lower(devices: &Devices, plan: &Plan<'_>, disk: DeviceNumber) -> Result<DeviceNumber, MapError> {
     let layer = plan.name.integrity_layer();
-    let uuid = tables::layer_uuid(plan.volume, &layer);
     let active = devices.active(&layer)?;
+    let uuid = lower_uuid(active.as_ref(), plan.volume, &layer);
     let number = identity(active, &layer, &uuid, tables::INTEGRITY, &plan.layout);
     let number = number.map_err(|source| MapError::Handed {
         name: plan.name.clone(),
@@ -100,6 +100,15 @@ fn lower(devices: &Devices, plan: &Plan<'_>, disk: DeviceNumber) -> Result<Devic
         }
     })?;
     Ok(number)
+}
+
+/// Device-mapper UUID of an integrity layer: cryptsetup's since 2.7, or the one before, whichever of them is there.
+fn lower_uuid(active: Option<&Active>, volume: Uuid, layer: &str) -> String {
+    let older = format!("CRYPT-INTEGRITY-{}-{layer}", volume.simple());
+    match active {
+        Some(active) if active.uuid == older => older,
+        _ => tables::layer_uuid(volume, layer),
+    }
 }
 
 /// A started device of this identity, target and size; gives its number.
@@ -269,6 +278,24 @@ mod tests {
             let refused = judged(Some(active)).unwrap_err();
             assert!(matches!(refused, HandedError::Differs { what, .. } if what == part));
         }
+    }
+
+    #[test]
+    fn the_layer_below_has_one_of_the_two_uuids_that_cryptsetup_gives() {
+        let volume = Uuid::from_u128(5);
+        let active = |uuid: &str| Active {
+            number: BELOW,
+            uuid: uuid.into(),
+            sectors: 8,
+            target: "integrity".into(),
+        };
+        let of = |uuid: &str| lower_uuid(Some(&active(uuid)), volume, "state_dif");
+        let (older, newer) = ["INTEGRITY", "SUBDEV"]
+            .map(|kind| format!("CRYPT-{kind}-{}-state_dif", volume.simple()))
+            .into();
+        assert_eq!(of(&older), older);
+        assert_eq!(of(&newer), newer);
+        assert_eq!(of("CRYPT-INTEGRITY-other-state_dif"), newer);
     }
 
     #[test]
