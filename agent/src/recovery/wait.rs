@@ -201,7 +201,13 @@ impl<A: Attester> Operator<'_, '_, '_, A> {
         match self.request(text_binder) {
             Ok(message) => {
                 let text = text::encode(text::Kind::Request, &message);
+                #[cfg(feature = "qr")]
+                let codes = dawnkey_proto::recovery::qr::codes(&text);
                 say(self.voice, &Event::RecoveryText { text });
+                #[cfg(feature = "qr")]
+                if let Some(codes) = codes {
+                    say(self.voice, &Event::RecoveryCodes { codes });
+                }
             }
             Err(detail) => drop(self.refuse(None, "no-evidence", detail)),
         }

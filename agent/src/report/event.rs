@@ -107,6 +107,12 @@ pub enum Event {
         /// Its lines.
         text: String,
     },
+    /// The same as QR codes.
+    #[cfg(feature = "qr")]
+    RecoveryCodes {
+        /// A drawing each.
+        codes: Vec<String>,
+    },
     /// A line that was typed is none of a grant.
     RecoveryTyped {
         /// The line of the grant that is wanted next.
@@ -386,6 +392,8 @@ impl Event {
             Self::RecoveryWaiting { .. } => "recovery-waiting",
             Self::RecoveryNotListening { .. } => "recovery-not-listening",
             Self::RecoveryText { .. } => "recovery-text",
+            #[cfg(feature = "qr")]
+            Self::RecoveryCodes { .. } => "recovery-codes",
             Self::RecoveryTyped { .. } => "recovery-typed",
             Self::RecoveryAsked { .. } => "recovery-asked",
             Self::RecoveryRefused { .. } => "recovery-refused",

@@ -39,6 +39,10 @@ impl fmt::Display for Event {
                 Quoted(problem)
             ),
             Self::RecoveryText { text } => write!(f, "\n{text}"),
+            #[cfg(feature = "qr")]
+            Self::RecoveryCodes { codes } => {
+                write!(f, " codes={}\n{}", codes.len(), codes.join("\n"))
+            }
             Self::RecoveryTyped { next, problem } => {
                 write!(f, " next-line={next} problem={}", Quoted(problem))
             }

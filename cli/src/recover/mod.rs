@@ -56,6 +56,9 @@ pub(crate) struct RecoverArgs {
     /// Without a network: the node's request as text; the grant is printed as text
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     request: Option<PathBuf>,
+    /// Draw the grant as a QR code too, for a scanner at the node's console; takes a terminal of 97 columns
+    #[arg(long, requires = "request", conflicts_with_all = ["all", "look"])]
+    qr: bool,
     /// Seconds for which the grant is good, counted from the node's request
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     valid: u32,
@@ -109,6 +112,7 @@ impl RecoverArgs {
             valid: self.valid,
             yes: self.yes,
             look: self.look,
+            qr: self.qr,
         };
         match (self.volume, &self.node, &self.request) {
             (Some(volume), Some(node), _) => {

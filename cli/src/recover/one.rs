@@ -8,7 +8,7 @@ use crate::files;
 use crate::outcome::{Exit, Failure};
 use crate::output::{self, Output, fields};
 use dawnkey_keyservice::recovery::Findings;
-use dawnkey_proto::recovery::{Answer, Grant, GrantKey, ReceivedRecovery, text};
+use dawnkey_proto::recovery::{Answer, Grant, GrantKey, ReceivedRecovery, qr, text};
 use serde::Serialize;
 use std::io::Read;
 use std::path::Path;
@@ -21,6 +21,8 @@ pub(super) struct Terms<'a> {
     pub(super) valid: u32,
     pub(super) yes: bool,
     pub(super) look: bool,
+    /// A grant that is text is drawn as well.
+    pub(super) qr: bool,
 }
 
 /// The result as `--json` shows it. It holds no key.
@@ -148,6 +150,9 @@ pub(super) fn as_text(
         shown.text = Some(text::encode(text::Kind::Grant, &grant));
     }
     output.show(&shown, || match &shown.text {
+        Some(text) if terms.qr => {
+            [text.clone(), qr::codes(text).unwrap_or_default().concat()].join("\n")
+        }
         Some(text) => text.clone(),
         None => shown.page(),
     })?;

@@ -8,6 +8,8 @@ mod answer;
 pub mod frame;
 mod grant;
 mod key;
+#[cfg(feature = "qr")]
+pub mod qr;
 mod request;
 pub mod text;
 pub mod tls;
