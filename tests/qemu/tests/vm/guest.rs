@@ -1,5 +1,8 @@
 //! Shell functions for scenarios on machines that start without firmware, and what is asserted about every console.
 
+use dawnkey_qemu_tests::VmError;
+use dawnkey_qemu_tests::running::Running;
+
 /// A key is given once per launch, so that a volume that was confirmed takes a `tee_launch` before it opens again.
 ///
 /// - `tee_begin` makes SNP reports available;
@@ -60,3 +63,36 @@ const PROMPTS: [&str; 10] = [
     "passphrase",
     "Password",
 ];
+
+/// Types what a stranger would try, and noise; after breaks too, which make the kernel take the next key as a command.
+///
+/// None of it is a key with which SysRq switches the machine off, resets it, makes its file systems read-only or ends what
+/// runs at the console: a host can do such things to its machine anyhow, and the scenario would end there.
+pub fn hammer(running: &mut Running) -> Result<(), VmError> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut noise = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[0]
+    };
+    for line in [
+        "admin",
+        "sh",
+        "\u{1b}[A\u{3}\u{4}\u{1a}\u{1c}",
+        "g 01",
+        "yes",
+        "init=/x",
+    ] {
+        running.keys(line.as_bytes())?;
+        running.keys(b"\r")?;
+        let harmless = (0..256).map(|_| noise());
+        let harmless = harmless.filter(|key| !b"boukBOUK".contains(key));
+        running.keys(&harmless.collect::<Vec<_>>())?;
+    }
+    for key in b"hlmptwerdisz" {
+        running.send_break()?;
+        running.keys(&[*key])?;
+    }
+    Ok(())
+}

@@ -34,6 +34,7 @@ mod replay;
 mod running_system;
 mod story;
 mod tee_unlock;
+mod tpm;
 mod unlock;
 mod wipe_kills;
 mod worlds;
