@@ -48,6 +48,22 @@ fn volumes() -> String {
     format!("{state}\n[[volume]]\nid = \"{ROOT_VOLUME}\"\n{root}\nwipe = \"up-front\"\n{failure}")
 }
 
+/// The same node with its data volume in `/etc/crypttab` and its root file system elsewhere, in `DIR/crypttab`.
+fn write_crypttab(dir: &Path) -> Result<(), XtaskError> {
+    let dir = dir.join("crypttab");
+    fs::create_dir_all(&dir).map_err(io(format!("create {}", dir.display())))?;
+    let volume =
+        "name = \"state\"\ndevice = \"/dev/vdb\"\nfilesystem = \"ext4\"\nopen = \"crypttab\"";
+    let failure = "[failure]\naction = \"power-off\"\ndelay_seconds = 2";
+    let config = Operator::agent_config(&format!("{volume}\n{failure}"));
+    let line = "state /dev/vdb - header=/run/dawnkey/state.header,headless=1\n";
+    for (name, text) in [("agent.toml", config.as_str()), ("crypttab", line)] {
+        let path = dir.join(name);
+        fs::write(&path, text).map_err(io(format!("write {}", path.display())))?;
+    }
+    Ok(())
+}
+
 /// Makes what the tests about real boots share, in `DIR/debian`, and allows its images.
 ///
 /// # Errors
@@ -70,6 +86,7 @@ pub fn prepare(
     fs::create_dir_all(dir.join("etc")).map_err(io(format!("create {}", dir.display())))?;
     write("agent.toml", Operator::agent_config(&volumes()))?;
     write("ca.pem", operator.service_ca()?)?;
+    write_crypttab(&dir)?;
     let guest = dir.join("guest");
     command::run(
         Command::new("cp")
@@ -106,6 +123,7 @@ pub fn prepare(
             "dracut.initrd",
             &format!("{on_volume} rd.shell=1 rd.break=pre-mount systemd.debug_shell=1"),
         )?,
+        crypttab: image("crypttab", "crypttab.initrd", "root=LABEL=source rw")?,
         system: dir.join("system.disk"),
         dir: dir.clone(),
     };
@@ -113,6 +131,7 @@ pub fn prepare(
         ("debian-install", &debian.install),
         ("debian-dracut", &debian.dracut),
         ("debian-initramfs-tools", &debian.initramfs_tools),
+        ("debian-crypttab", &debian.crypttab),
     ] {
         operator.allow_image(name, &image.uki)?;
     }

@@ -6,7 +6,7 @@
 #     PACKAGE        dawnkey-agent's .deb
 #     CONFIGURATION  directory that becomes /etc/dawnkey
 #     GUEST          what reports to the host, the directory guest/ beside this script
-#   OUT/dracut.initrd, OUT/initramfs-tools.initrd and the same without Dawnkey (and without the network that it brings) as
+#   OUT/dracut.initrd, OUT/initramfs-tools.initrd, OUT/crypttab.initrd and the first two without Dawnkey (and without the network that it brings) as
 #   *.plain.initrd, lists of their files as *.list, OUT/system.disk: the system itself, an ext4 file system with the label `source`.
 # Needs root, for chroot.
 set -eu
@@ -27,6 +27,17 @@ with_initramfs_tools initramfs-tools.plain
 install_agent
 with_dracut dracut dawnkey
 with_initramfs_tools initramfs-tools
+
+# The same node with its data volume in /etc/crypttab; OUT/crypttab holds its files.
+mv "$root/etc/dawnkey/agent.toml" "$root/tmp/agent.toml"
+install -m 0644 "$out/crypttab/agent.toml" "$root/etc/dawnkey/agent.toml"
+install -m 0644 "$out/crypttab/crypttab" "$root/etc/crypttab"
+with_dracut crypttab dawnkey
+# What initramfs-tools cannot do it says.
+if said=$(inside mkinitramfs -o /tmp/initrd "$version" 2>&1); then echo "initramfs-tools took a volume of crypttab" >&2; exit 1; fi
+case $said in *"needs systemd in the initramfs"*) ;; *) echo "$said" >&2; exit 1 ;; esac
+mv "$root/tmp/agent.toml" "$root/etc/dawnkey/agent.toml"
+rm -f "$root/etc/crypttab" "$root/tmp/initrd"
 
 quiet_system
 install -m 0644 "$guest/fstab" "$root/etc/fstab"

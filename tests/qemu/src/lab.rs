@@ -46,6 +46,8 @@ pub struct Debian {
     pub initramfs_tools: Image,
     /// The same as `dracut` with kernel arguments that ask for shells; unknown to the policy.
     pub shell_asked: Image,
+    /// dracut's initramfs with the data volume in `/etc/crypttab`, root file system on a disk in clear.
+    pub crypttab: Image,
     /// The system, an ext4 file system.
     pub system: PathBuf,
     /// Where each `NAME.initrd` lies with the list of its files, `NAME.list`; without Dawnkey `NAME.plain.initrd`.

@@ -13,6 +13,7 @@
 mod adopt;
 mod azure;
 mod boot_chain;
+mod crypttab;
 mod cuts;
 mod debian;
 mod devices;
