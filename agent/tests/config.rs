@@ -11,7 +11,7 @@ mod good;
 use dawnkey_agent::config::{Choice, Config, ConfigError};
 use dawnkey_agent::discover::{Endpoint, message::Name, metadata::Cloud};
 use dawnkey_attest::collect::{detect::Kind, tdx::WithoutRegister, vtpm::KeySource};
-use dawnkey_dm::{Filesystem, Integrity, Opener, Wipe};
+use dawnkey_dm::{Filesystem, Integrity, Wipe};
 use dawnkey_proto::binding::SpkiDigest;
 use dawnkey_proto::tls::Pin;
 use good::{SPKI, changed, good, invalid_key, parse};
@@ -465,49 +465,4 @@ fn a_key_broker_without_a_pin_is_refused() {
     let broker = "protocol = \"trustee\"\nresources = \"default/dawnkey\"";
     let text = good().replace(SPKI, broker);
     assert!(matches!(parse(&text), Err(ConfigError::PinMissing { .. })));
-}
-
-#[test]
-fn a_volume_of_crypttab_is_wiped_up_front_and_has_nothing_that_the_system_does_not_know() {
-    let text = |more: &str| {
-        format!(
-            r#"
-node_name = "n"
-[service]
-endpoints = ["10.0.0.1:1"]
-name = "k.test"
-{SPKI}
-[attestation]
-kind = "tdx"
-[[volume]]
-id = "5b1d1f0e-33b6-4d6e-8f2a-000000000001"
-name = "state"
-open = "crypttab"
-{more}
-"#
-        )
-    };
-    for more in ["", "wipe = \"up-front\""] {
-        let config = parse(&text(more)).unwrap();
-        let wanted = &config.volumes[0].wanted;
-        assert_eq!(wanted.opener, Opener::System);
-        assert_eq!(wanted.wipe, Wipe::UpFront);
-    }
-    for (more, key) in [
-        ("wipe = \"behind\"", "wipe"),
-        ("wipe_prefix = \"64 MiB\"", "wipe"),
-        ("grow = true", "grow"),
-        ("journal_mac = true", "journal_mac"),
-        ("adopted = true", "adopted"),
-    ] {
-        let refused = parse(&text(more));
-        let Err(ConfigError::Invalid { key: named, .. }) = refused else {
-            panic!("{more}: {refused:?}");
-        };
-        assert_eq!(named, format!("volume[1].{key}"));
-    }
-    assert_eq!(
-        parse(&good()).unwrap().volumes[0].wanted.opener,
-        Opener::Ours
-    );
 }

@@ -235,3 +235,55 @@ impl Seen<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::config::Config;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("agent.toml"), &Outside::default())
+    }
+
+    #[test]
+    fn a_volume_of_crypttab_is_wiped_up_front_and_has_nothing_that_the_system_does_not_know() {
+        let text = |more: &str| {
+            format!(
+                r#"
+node_name = "n"
+[service]
+endpoints = ["10.0.0.1:1"]
+name = "k.test"
+spki_sha256 = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+[attestation]
+kind = "tdx"
+[[volume]]
+id = "5b1d1f0e-33b6-4d6e-8f2a-000000000001"
+name = "state"
+open = "crypttab"
+{more}
+"#
+            )
+        };
+        for more in ["", "wipe = \"up-front\""] {
+            let config = parse(&text(more)).unwrap();
+            let wanted = &config.volumes.first().unwrap().wanted;
+            assert_eq!(wanted.opener, Opener::System);
+            assert_eq!(wanted.wipe, Wipe::UpFront);
+        }
+        for (more, key) in [
+            ("wipe = \"behind\"", "wipe"),
+            ("wipe_prefix = \"64 MiB\"", "wipe"),
+            ("grow = true", "grow"),
+            ("journal_mac = true", "journal_mac"),
+            ("adopted = true", "adopted"),
+        ] {
+            let refused = parse(&text(more));
+            let Err(ConfigError::Invalid { key: named, .. }) = refused else {
+                panic!("{more}: {refused:?}");
+            };
+            assert_eq!(named, format!("volume[1].{key}"));
+        }
+    }
+}
