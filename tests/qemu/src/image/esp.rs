@@ -52,7 +52,7 @@ pub fn write(disk: &Path, uki: &Path) -> Result<(), VmError> {
     Ok(())
 }
 
-/// The partition on a disk that [`write`] made, as mtools want it named.
+/// The partition on a disk that [`write()`] made, as mtools want it named.
 #[must_use]
 pub fn partition(disk: &Path) -> String {
     format!("{}@@{}", disk.display(), START * SECTOR)
