@@ -275,6 +275,13 @@ fn a_request_copied_from_the_console_gets_a_grant_that_is_typed_there() {
     let run = world.scene.run(&args);
     assert_eq!(run.code, 0, "{}", run.err);
     assert_eq!(run.out.lines().count(), 17);
+    // Drawn as well, the text stays what it is (another grant: each has its own number).
+    let drawn = world.scene.run(&[&args[..], &["--qr"]].concat());
+    assert_eq!(drawn.code, 0, "{}", drawn.err);
+    let is_code = |line: &&str| line.contains(['█', '▀', '▄']);
+    let (codes, text): (Vec<_>, Vec<_>) = drawn.out.lines().partition(is_code);
+    assert!(codes.len() > 17, "{}", drawn.out);
+    assert_eq!(text.iter().filter(|line| !line.is_empty()).count(), 17);
     for line in run.out.lines() {
         boot.typing.blocking_send(line.to_uppercase()).unwrap();
     }
