@@ -81,7 +81,8 @@ await_host recorded
 /// The service comes back while the node tries.
 const DOWN: &str = r##"
 waited() { wait $agent; code=$?; cat /run/down.out; cat /run/down.err >&2; return $code; }
-tried() { while [ "$(grep -c attempt-failed /run/down.err)" -lt 4 ]; do usleep 100000; done; }
+# Until: at first the file is not there, and there is nothing to compare.
+tried() { until [ "$(grep -c attempt-failed /run/down.err)" -ge 4 ]; do usleep 100000; done 2>/dev/null; }
 tee_launch
 paced down 'endpoints = ["10.0.2.100:8443"]' 600 20 state
 await_host ready-down
